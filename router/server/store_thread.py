@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from leveret.router.server.thread_calls import ThreadCalls
 from leveret.router.store.writer import Job, Result
 
 Run = Callable[[Any], Result]  # Any: the kinds of jobs that this thread gets
@@ -46,7 +47,7 @@ class Worker:
         self._done = done
         self._close = close
         self._jobs: SimpleQueue[Job | _Interjection | None] = SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
+        self._calls = ThreadCalls()
         self._finished = trio.Event()
         self._error: Exception | None = None  # exception of ``close``
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -69,21 +70,22 @@ class Worker:
         """
         self._jobs.put(None)
         await self._finished.wait()
+        self._calls.close()
         return self._error
 
     def _run(self) -> None:
-        get, tell = self._jobs.get, self._token.run_sync_soon
+        get, post = self._jobs.get, self._calls.post
         with suppress(trio.RunFinishedError):  # Trio has not waited for a disk that hung
             while (job := get()) is not None:
                 if isinstance(job, _Interjection):
                     job.run()
                 else:
-                    tell(self._done, job, *self._try(job))
+                    post(self._done, job, *self._try(job))
             try:
                 self._close()
             except Exception as error:
                 self._error = error
-            tell(self._finished.set)
+            post(self._finished.set)
 
     def _try(self, job: Job) -> tuple[Result, Exception | None]:
         try:
