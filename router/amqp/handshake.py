@@ -5,7 +5,6 @@ Which of these commands may come when, and what the client may choose, is decide
 Sources: AMQP 0-9-1 1.4.2 and 2.2.4; RabbitMQ for the capabilities and the reply texts.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from leveret.protocol.amqp import methods as m
@@ -18,6 +17,7 @@ from leveret.protocol.amqp.table import Table
 from leveret.protocol.errors import NotAllowed
 from leveret.protocol.heartbeats import Heartbeats
 from leveret.protocol.recognition import AMQP, recognize, wrong_port
+from leveret.router.amqp.offer import current_offer
 from leveret.router.auth import User
 from leveret.router.broker.broker import Broker
 from leveret.router.session.client_connection import ClientConnection
@@ -69,11 +69,9 @@ class AmqpHandshake(ClientConnection):
         ends: ConnectionEnds = UNKNOWN,
     ) -> None:
         super().__init__(broker, outbox, log, loopback=loopback, proven_user=proven_user, ends=ends)
-        named = {**offer.server_properties, "cluster_name": broker.cluster_name}
-        offer = replace(offer, server_properties=named)
-        if proven_user is not None:
-            offer = replace(offer, mechanisms=f"{offer.mechanisms} {EXTERNAL}")
-        self.wire = ServerConnection(offer)
+        self.wire = ServerConnection(
+            current_offer(offer, broker.cluster_name, external=proven_user is not None)
+        )
         self.frame_max = self.wire.frame_max
         self.channel_max = 0
         self.capabilities = Capabilities()

@@ -1,15 +1,17 @@
 """The contents of connection.start and connection.tune (AMQP 0-9-1 1.4.2.1 and 1.4.2.5)."""
 
+from dataclasses import replace
+from functools import lru_cache
 from platform import python_version
 from socket import gethostname
 
 from leveret.protocol.amqp.connection import Offer
-from leveret.protocol.amqp.sasl import AMQPLAIN, PLAIN
+from leveret.protocol.amqp.sasl import AMQPLAIN, EXTERNAL, PLAIN
 from leveret.router.settings import Settings
 
 
 def make_offer(settings: Settings, product_version: str) -> Offer:
-    """Return the offer to all clients; ``product_version`` is leveret's own. Each connection replaces the
+    """Return the offer to all clients; ``product_version`` is leveret's own. ``current_offer`` replaces the
     cluster's name by the current one.
     """
     amqp = settings.amqp
@@ -40,4 +42,17 @@ def make_offer(settings: Settings, product_version: str) -> Offer:
         heartbeat=amqp.heartbeat,
         initial_frame_max=amqp.initial_frame_max,
         body_max=amqp.max_message_size,
+    )
+
+
+@lru_cache(8)
+def current_offer(offer: Offer, cluster_name: str, *, external: bool) -> Offer:
+    """Return the offer with the cluster's current name; with ``external`` also the mechanism EXTERNAL.
+
+    Equal arguments return the same object: the encoded connection.start is cached by it.
+    """
+    return replace(
+        offer,
+        server_properties={**offer.server_properties, "cluster_name": cluster_name},
+        mechanisms=f"{offer.mechanisms} {EXTERNAL}" if external else offer.mechanisms,
     )

@@ -94,6 +94,11 @@ def test_a_changed_cluster_name_is_told_to_the_next_connection(world):
     assert world.client().start().server_properties["cluster_name"] == "hutch"
 
 
+def test_connections_share_what_they_are_offered(world):
+    first, second = (world.client().transport.connection.wire.offer for _ in range(2))
+    assert first is second
+
+
 def test_product_and_version_are_settings(world):
     properties = world.client().start().server_properties
     assert (properties["product"], properties["version"]) == ("RabbitMQ", "3.13.7")
