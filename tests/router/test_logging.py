@@ -5,8 +5,10 @@ import logging
 import msgspec
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
-from leveret.router.logging import configure
+from leveret.router.logging import PlainLines, configure
 from leveret.router.settings import Log
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -115,3 +117,17 @@ def test_standard_library_errors_keep_their_traceback():
     except LookupError:
         logging.getLogger("trio").exception("failed")
     assert "LookupError: lost" in json.loads(stream.getvalue())["exception"]
+
+
+FIELDS = st.dictionaries(
+    st.sampled_from(["peer", "logger", "logger_name", "user"]) | st.text(min_size=1, max_size=9),
+    st.text(max_size=20) | st.integers() | st.none() | st.lists(st.text(max_size=3), max_size=2),
+    max_size=5,
+)
+
+
+@given(st.text(max_size=40), st.sampled_from(["debug", "warning", "critical"]), FIELDS)
+def test_plain_lines_are_those_of_the_console_renderer(event, level, fields):
+    made = {**fields, "event": event, "level": level, "timestamp": "2026-11-30T09:00:00.000001Z"}
+    renderer = structlog.dev.ConsoleRenderer(colors=False, repr_native_str=True, sort_keys=False)
+    assert PlainLines(renderer)(None, "", dict(made)) == renderer(None, "", dict(made))
