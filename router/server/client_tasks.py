@@ -6,6 +6,7 @@ exception boundary of a connection. Not for the protocol of the client (see ``am
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -23,6 +24,7 @@ LINGER = 5  # seconds that a client has to read the rest of a finished connectio
 DISCONNECT_CHECK = 5  # seconds between two checks if a client that is not read from has disconnected
 SMALL = 512  # bytes of a message in a read, with frames; below this a read has many messages
 LARGE = 1 << 13  # from this size a read has few messages,
+IGNORED = 1 << 16  # bytes of a read whose content does not matter
 AT_ONCE = 4  # and this many times as many bytes are read at a time
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -69,7 +71,9 @@ async def serve_client(
     driver.end()
     try:
         async with stream, trio.open_nursery() as nursery:
-            nursery.start_soon(_write, stream, peer, outbox, connection, driver)
+            outbox.start_writer_with(
+                partial(nursery.start_soon, _write, stream, peer, outbox, connection, driver)
+            )
             try:
                 with outbox.open:
                     await _read(stream, peer, outbox, connection, driver)
@@ -77,7 +81,9 @@ async def serve_client(
                 with _batch(driver, connection, f"the end of {peer.name}"):
                     connection.lost()
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
-            await _ignore(stream)
+            if not outbox.writer_started:
+                await stream.send_eof()
+            await _ignore(stream, peer)
     except* trio.TooSlowError:
         log.warning("connection closed", error="the client does not read its data")
     except* BROKEN as group:
@@ -159,9 +165,9 @@ async def _write(
     await stream.send_eof()
 
 
-async def _ignore(stream: trio.abc.ReceiveStream) -> None:
+async def _ignore(stream: trio.abc.ReceiveStream, peer: ClientPeer) -> None:
     """Read on until the client disconnects: closing a socket with unread bytes destroys what was sent
     last.
     """
-    while await stream.receive_some():
+    while await peer.receive(stream, IGNORED):
         pass

@@ -3,7 +3,7 @@
 The core writes to it synchronously; one task of the connection sends its bytes in large pieces, another reads
 from the client while the outbox is open. The few bytes of most batches, a confirm or a message, are sent when
 the batch ends, since waking a task takes longer than sending; so are large bodies, which need not be joined
-with others.
+with others. The sending task is started when it has something to send: many connections never need it.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,6 +57,7 @@ class BufferedOutbox:
         "paused",
         "size",
         "traffic",
+        "writer_started",
     )
 
     def __init__(
@@ -83,8 +84,17 @@ class BufferedOutbox:
         self._full = False
         self._sent = now
         self._send = send
-        self._wake: trio.Event | None = None  # set while nothing is being sent
+        self.writer_started = True  # unless ``start_writer_with`` is called
+        self._wake: Callable[[], object] | None = None  # has bytes sent by the task; None while it sends
         self._readable: trio.Event | None = None
+
+    def start_writer_with(self, start: Callable[[], object]) -> None:
+        """Call ``start`` when there are bytes for the sending task, which is not running yet.
+
+        If there are none until the outbox is closed, it is never called.
+        """
+        self.writer_started = False
+        self._wake = start
 
     def write(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -116,13 +126,15 @@ class BufferedOutbox:
         if at_once and not self._full and (count := self._send(chunks)):
             self.sent(count, now)
             self._chunks = chunks = behind(chunks, count) if count < size else []
-        if chunks:
+        if chunks or self.closed:
             self._wake_writer()
 
     def _wake_writer(self) -> None:
-        if self._wake is not None:
-            self._wake.set()
-            self._wake = None
+        """Have the task send what waits, or end if the outbox is closed."""
+        wake, self._wake = self._wake, None
+        if wake is not None and (self._chunks or self.writer_started):
+            self.writer_started = True
+            wake()
 
     def writable(self) -> bool:
         """Return True if deliveries may be written."""
@@ -156,9 +168,11 @@ class BufferedOutbox:
     def close(self) -> None:
         """Close the outbox: nothing more is written or read, and ``take`` ends once it is empty."""
         self.closed = True
+        self.open.cancel()
         if self._shared is not None:
             self._shared.full.discard(self)
-        self.open.cancel()
+            if self._chunks:
+                return  # they are sent at the end of the batch, or by the task
         self._wake_writer()
 
     async def take(self) -> list[Part]:
@@ -169,8 +183,9 @@ class BufferedOutbox:
         while not self._chunks:
             if self.closed:
                 return []
-            self._wake = trio.Event()
-            await self._wake.wait()
+            woken = trio.Event()
+            self._wake = woken.set
+            await woken.wait()
         chunks = self._chunks
         large = self.size >= LARGE_CHUNK * len(chunks)
         count = CHUNKS_PER_CALL if large else len(chunks) if self.size <= PIECE else self._fitting()

@@ -231,6 +231,26 @@ async def test_nothing_overtakes_what_is_being_sent():
     assert (await box.take(), socket.data) == ([b"second"], b"")
 
 
+@pytest.mark.parametrize("closed", ["before", "after", "never"])
+@pytest.mark.parametrize(("room", "started"), [(5, 0), (4, 1)])
+async def test_the_task_is_started_for_bytes_that_cannot_be_sent_at_once(room, started, closed):
+    socket, shared, starts = Socket(room), Outboxes(), []
+    box = BufferedOutbox(1 << 20, 1, 0, send=socket.send, shared=shared)
+    box.start_writer_with(lambda: starts.append(1))
+    box.write(b"abcde")
+    if closed == "before":
+        box.close()
+    for each in shared.due:
+        each.end_batch(9)
+    if closed == "after":
+        box.close()
+    assert (len(starts), box.writer_started) == (started, bool(started))
+    if started:
+        assert await box.take() == [b"e"]
+    if closed != "never":
+        assert await box.take() == []
+
+
 @pytest.mark.parametrize("room", [0, 70_000, 1 << 20])
 async def test_large_chunks_are_sent_when_the_batch_ends_and_the_rest_taken_as_it_is(nursery, room):
     socket, shared, taken = Socket(room), Outboxes(), []
