@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp.properties import Properties
     from leveret.router.selector.expression import Evaluate
 
-__all__ = ["Selector", "SelectorError", "compile_in_slices", "load_parser"]
+__all__ = ["Selector", "SelectorError", "compile_in_slices"]
 
 
 class Selector:
@@ -47,8 +47,3 @@ def compile_in_slices(text: str) -> Slicing[Selector]:
 
     condition = yield from parse(text)
     return Selector(text, condition.evaluate, condition.cost)
-
-
-def load_parser() -> None:
-    """Build the parser, which takes 50 ms, before a client's first selector needs it."""
-    import leveret.router.selector.parser  # noqa: F401, PLC0415 - as above

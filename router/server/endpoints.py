@@ -1,7 +1,6 @@
 """Endpoints of a broker: each protocol with its addresses, and the limits on their connections."""
 
 from functools import cached_property, partial
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,6 +9,7 @@ from leveret.protocol.amqp.connection import Offer
 from leveret.protocol.recognition import AMQP, HTTP, STOMP
 from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.driver import Driver
+from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.places import Places
 from leveret.router.server.resource_monitor import ResourceMonitor
@@ -75,7 +75,7 @@ class Endpoints:
     async def _load_sites(self) -> None:
         """Load ``_sites`` in a thread: it takes 70 ms, in which clients are served."""
         if "_sites" not in self.__dict__:
-            await trio.to_thread.run_sync(import_module, SITES)
+            await load_module(SITES)
 
     async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> None:
         await self._load_sites()

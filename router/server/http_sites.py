@@ -16,6 +16,7 @@ from leveret.router.management.statistics.extra_statistics import BrokerStatisti
 from leveret.router.management.statistics.rates import Sampler
 from leveret.router.server.driver import Driver
 from leveret.router.server.http import HttpSite, serve_http
+from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.node import ServerNode
 from leveret.router.server.places import Places
@@ -30,6 +31,7 @@ from leveret.router.web.routes import HttpRoutes, Table
 
 STOMP_VERSIONS = ("v12.stomp", "v11.stomp", "v10.stomp")
 DONE = object()
+LATENCY = "leveret.router.management.statistics.latency"  # takes a third of a second to load
 OTHER_PROTOCOLS = {
     AMQP: ("amqp", "amqps"),
     STOMP: ("stomp", "stomps"),
@@ -99,9 +101,8 @@ class HttpSites:
 
     async def sample(self) -> None:
         """Take samples of all counters at intervals, for the rates in the API."""
-        # In a thread, since it takes a third of a second; clients are served meanwhile.
-        latency = await trio.to_thread.run_sync(import_module, "leveret.router.management.statistics.latency")
-        self._measures.make = latency.LatencyRecorder
+        await load_module(LATENCY)
+        self._measures.make = import_module(LATENCY).LatencyRecorder
         while True:
             try:
                 await self._sample()

@@ -20,10 +20,10 @@ from leveret.router.auth import hash_password
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
 from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
-from leveret.router.selector import load_parser
 from leveret.router.server import os_metrics as machine
 from leveret.router.server.driver import Driver, clock
 from leveret.router.server.endpoints import Endpoints
+from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import AcceptState, ListenError, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
 from leveret.router.server.resource_monitor import ResourceMonitor
@@ -38,6 +38,7 @@ from leveret.router.store.metadata.database import MetadataError
 from leveret.router.vhost.metadata import make_metadata
 
 NEVER = 2**31 - 1
+SELECTORS = "leveret.router.selector.parser"  # takes 50 ms to load: before a client's first selector
 PUBLIC = Settings().default_pass  # the password in the documentation
 
 
@@ -86,7 +87,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             announce(f"leveret is listening: {urls or 'nowhere'}")
             log_start(broker, endpoints.all)
             nursery.start_soon(warn_of_default_login, broker)
-            nursery.start_soon(trio.to_thread.run_sync, load_parser)
+            nursery.start_soon(load_module, SELECTORS)
             with trio.CancelScope() as running:
                 if store is not None:
                     nursery.start_soon(_cancel_after, store.broken, running)

@@ -1,0 +1,22 @@
+"""Modules that a start does not need: they are loaded in a thread while clients are served already."""
+
+from importlib import import_module
+
+import structlog
+import trio
+
+RETRY = (
+    1  # seconds until a module is loaded again that could not be read, for lack of descriptors for example
+)
+
+
+async def load_module(name: str) -> None:
+    """Load a module in a thread; try again for as long as the system cannot read its files."""
+    while True:
+        try:
+            await trio.to_thread.run_sync(import_module, name)
+            return
+        except OSError as error:
+            reason = str(error)
+            structlog.get_logger().error("cannot load a module", module=name, error=reason, again_in_s=RETRY)
+        await trio.sleep(RETRY)
