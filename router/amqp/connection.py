@@ -291,7 +291,7 @@ class AmqpConnection(AmqpHandshake):
             self.log.warning("channel closed", channel=number, error=str(error), **error.log_fields)
             self.channels.close(number, close_for(m.ChannelClose, error, command))
             return
-        self.log.warning("connection closed", error=str(error), **error.log_fields)
+        self.log_end("connection closed", error=str(error), **error.log_fields)
         if self.wire.state in NOT_TUNED:
             self.finish()
             return

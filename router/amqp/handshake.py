@@ -87,7 +87,8 @@ class AmqpHandshake(ClientConnection):
     def answer_header(self, data: bytes) -> None:
         """Start the handshake, or refuse a client that did not begin with the protocol header."""
         if self.wire.refused_header:
-            self.log.warning("connection refused", reason=wrong_port(recognize(data), AMQP))
+            reason = wrong_port(recognize(data), AMQP)
+            self.log_end("connection refused", reason=reason)
             self.outbox.write(PROTOCOL_HEADER)
             self.finish()
         else:

@@ -30,6 +30,7 @@ from leveret.router.broker.client import Client
 from leveret.router.broker.commit_waiters import CommitWaiters
 from leveret.router.broker.incoming import Incoming
 from leveret.router.broker.recovery import Recovery
+from leveret.router.broker.refusals import Refusals
 from leveret.router.broker.scheduler import Scheduler
 from leveret.router.persistence.api import NoStorage, Storage
 from leveret.router.queue.interface import AnyQueue
@@ -83,6 +84,7 @@ class Broker:
         self.churn = Churn()
         self.alarms = Alarms()
         self.drops = Drops(self.schedule)
+        self.refusals = Refusals(self.schedule)
         self.incoming = Incoming(settings.server.max_incoming_size)
         self.set_aside: Counter[str] = Counter()  # stored content that could not be read, by its kind
         self.dead_letters = DeadLetters(self, self.alarms.raised)

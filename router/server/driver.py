@@ -64,6 +64,12 @@ class Driver:
         self._log.error(what, exc_info=error)
         self.broker.failed(error)
 
+    def log_refusal(self, event: str, reason: str, peer: str) -> None:
+        """Log a client that was refused before it reached the core, or count it."""
+        self.begin("a refused client")
+        self.broker.refusals.add(self._log.bind(peer=peer), event, self.broker.now, reason=reason)
+        self.end()
+
     def end(self, *, left_over: bool = False) -> None:
         """Complete the batch: deliver, and with ``left_over`` continue work of earlier turns; wake the tasks
         that have something to do.
@@ -152,7 +158,11 @@ class Driver:
             self.end()
 
     async def finish(self) -> None:
-        """Complete all work of earlier turns before the broker stops."""
+        """Complete all work of earlier turns before the broker stops, and log what is only counted yet."""
+        self.begin("the last log lines")
+        for counted in (self.broker.drops, self.broker.refusals):
+            counted.on_timer(self.broker.now)
+        self.end()
         while self.broker.backlog.works:
             self.begin("work left over")
             self.end(left_over=True)

@@ -38,21 +38,22 @@ class Endpoints:
         self._monitor = monitor
         self._amqp = amqp = partial(serve_amqp, driver=driver, offer=offer)
         self._stomp = stomp = partial(serve_stomp, driver=driver)
-        self._clients = clients = Places(driver.broker.settings.amqp.max_connections)
+        log = driver.log_refusal
+        self._clients = clients = Places(driver.broker.settings.amqp.max_connections, log)
         requests = Places(0)  # HTTP sites have limits of their own
         listen = driver.broker.settings.listen
         secured = listen.amqps or listen.stomps or listen.https or listen.web_stomps
-        tls = ListenerTls(driver.broker.settings.tls) if secured else None
+        tls = ListenerTls(driver.broker.settings.tls, log) if secured else None
         http, web_stomp = self._serve_http, self._serve_web_stomp
         self.all = [
             Endpoint("amqp", "amqp://{}", listen.amqp, amqp, clients),
-            Endpoint("amqps", "amqps://{}", listen.amqps, amqp, clients, tls, AMQP),
+            Endpoint("amqps", "amqps://{}", listen.amqps, amqp, clients, tls, AMQP, log),
             Endpoint("stomp", "stomp://{}", listen.stomp, stomp, clients),
-            Endpoint("stomps", "stomps://{}", listen.stomps, stomp, clients, tls, STOMP),
+            Endpoint("stomps", "stomps://{}", listen.stomps, stomp, clients, tls, STOMP, log),
             Endpoint("http", "http://{}", listen.http, http, requests),
-            Endpoint("https", "https://{}", listen.https, http, requests, tls, HTTP),
+            Endpoint("https", "https://{}", listen.https, http, requests, tls, HTTP, log),
             Endpoint("web_stomp", "ws://{}/ws", listen.web_stomp, web_stomp, requests),
-            Endpoint("web_stomps", "wss://{}/ws", listen.web_stomps, web_stomp, requests, tls, WEB),
+            Endpoint("web_stomps", "wss://{}/ws", listen.web_stomps, web_stomp, requests, tls, WEB, log),
         ]
 
     @cached_property

@@ -129,7 +129,7 @@ class _Conversation:
         if request is not None and request.path in HEALTH_PATHS:
             answer = await self._answer(pending, due)
         else:
-            self._log.warning("connection refused", reason=reason)
+            self._site.driver.log_refusal("connection refused", reason, self._peer.name)
         if isinstance(answer, Response):
             await self._send(pending, answer, close=True)
 
@@ -179,7 +179,7 @@ class _Conversation:
     def _refuse_protocol(self, spoken: str) -> PendingRequest:
         """Return the request to answer for a client that speaks another protocol than HTTP."""
         reason = wrong_port(spoken, HTTP)
-        self._log.warning("connection refused", reason=reason)
+        self._site.driver.log_refusal("connection refused", reason, self._peer.name)
         return self._wire.interrupt(HttpError(400, "; ".join((reason, *self._site.elsewhere(spoken)))))
 
     async def _answer(self, pending: PendingRequest, due: float) -> Response | Upgrade:

@@ -77,7 +77,7 @@ class HttpSites:
         self._web_stomp = self._site({"/ws": chosen, "/ws/stomp": chosen})
 
     def _site(self, services: dict[str, Service], *tables: Table) -> HttpSite:
-        requests = Places(self._driver.broker.settings.http.max_connections)
+        requests = Places(self._driver.broker.settings.http.max_connections, self._driver.log_refusal)
         return HttpSite(self._driver, HttpRoutes(*tables), requests, self._bodies, services, self._elsewhere)
 
     def _closed(self) -> list[str]:

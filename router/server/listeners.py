@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from leveret.protocol.recognition import wrong_port
-from leveret.router.server.places import Occupant, Places
+from leveret.router.server.places import LogRefusal, Occupant, Places, log_each_refusal
 from leveret.router.server.socket_peer import SocketPeer, find_peer, show
 from leveret.router.server.tls import ListenerTls
 from leveret.router.server.wrong_port import peek, plain_answer
@@ -24,6 +24,7 @@ from leveret.router.values.network_errors import explain
 
 BACKLOG = 1024  # connections that may wait to be accepted
 ACCEPT_BATCH = 64  # connections that are accepted before other tasks run
+TLS_FAILED = "TLS handshake failed"
 RETRY_DELAY = 0.1  # seconds to wait when the system has no resources to accept a connection
 # accept(2): errors of single clients
 _CLIENT_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
@@ -47,6 +48,7 @@ class Endpoint:
     places: Places
     tls: ListenerTls | None = None
     speaks: str = ""
+    log_refusal: LogRefusal = log_each_refusal
     listeners: list[trio.SocketListener] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -89,7 +91,6 @@ class Endpoint:
         self, tls: ListenerTls, stream: trio.SocketStream, peer: SocketPeer, occupant: Occupant
     ) -> None:
         """Serve a client after a successful TLS handshake."""
-        log = structlog.get_logger().bind(peer=peer.name)
         secured = tls.secure(stream)
         try:
             with tls.places.take(occupant) as taken, trio.fail_after(tls.handshake_timeout):
@@ -98,14 +99,14 @@ class Endpoint:
                     return
                 if spoken := await peek(stream):
                     reason = wrong_port(f"{spoken} without TLS", f"{self.speaks} over TLS")
-                    log.warning("TLS handshake failed", reason=reason)
+                    self.log_refusal(TLS_FAILED, reason, peer.name)
                     await _send_last(stream, plain_answer(spoken, reason))
                     return
                 await secured.do_handshake()
         except trio.TooSlowError:
-            log.warning("TLS handshake failed", reason="it timed out")
+            self.log_refusal(TLS_FAILED, "it timed out", peer.name)
         except (trio.BrokenResourceError, OSError) as error:
-            log.warning("TLS handshake failed", reason=explain(error))
+            self.log_refusal(TLS_FAILED, explain(error), peer.name)
         else:
             ends = replace(peer.ends, **secured.facts())
             await self.serve(secured, replace(peer, user=tls.user_of(secured), ends=ends))
@@ -133,11 +134,16 @@ class AcceptState:
         await self.closed.wait()
 
 
-async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most: int = 0) -> None:
+async def accept_all(
+    endpoints: Iterable[Endpoint],
+    accepting: AcceptState,
+    most: int = 0,
+    log_refusal: LogRefusal = log_each_refusal,
+) -> None:
     """Accept clients, ``most`` at a time (0: any number), until accepting is stopped and all clients have
     left.
     """
-    places = Places(most)
+    places = Places(most, log_refusal)
 
     async def serve_client(endpoint: Endpoint, stream: trio.SocketStream) -> None:
         try:

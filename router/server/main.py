@@ -82,7 +82,9 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(monitor.run)
             nursery.start_soon(endpoints.sample)
             accepting = AcceptState()
-            nursery.start_soon(accept_all, endpoints.all, accepting, machine.most_connections())
+            nursery.start_soon(
+                accept_all, endpoints.all, accepting, machine.most_connections(), driver.log_refusal
+            )
             urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
             announce(f"leveret is listening: {urls or 'nowhere'}")
             log_start(broker, endpoints.all)

@@ -16,6 +16,13 @@ import structlog
 
 from leveret.router.auth import client_network, client_site
 
+LogRefusal = Callable[[str, str, str], None]  # event, reason and the client's address
+
+
+def log_each_refusal(event: str, reason: str, peer: str) -> None:
+    """Log a refused client in a line of its own."""
+    structlog.get_logger().warning(event, peer=peer, reason=reason)
+
 
 class Occupant:
     """One connection as a holder of places; it starts as waiting. ``leave`` closes it."""
@@ -51,8 +58,9 @@ class Occupant:
 class Places:
     """Places of all endpoints that share this object, ``most`` in all; 0 is any number."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, log_refusal: LogRefusal = log_each_refusal) -> None:
         self.most = most
+        self._log_refusal = log_refusal
         self.taken = 0
         self._counts: dict[str, int] = {}  # taken places by network
         self._site_counts: dict[str, int] = {}  # and by site
@@ -69,7 +77,7 @@ class Places:
         if found:
             if self.most and self.taken >= self.most and (victim := self._victim(occupant)) is not None:
                 reason = f"{self.most} are open, and this one has waited for its client longest"
-                structlog.get_logger().warning("connection closed", peer=victim.name, reason=reason)
+                self._log_refusal("connection closed", reason, victim.name)
                 victim.evict()
             self._occupy(occupant)
         try:
@@ -79,7 +87,7 @@ class Places:
 
     def refuse(self, peer: str) -> None:
         """Log a connection that was refused for lack of places."""
-        structlog.get_logger().warning("connection refused", peer=peer, reason=f"{self.most} are open")
+        self._log_refusal("connection refused", f"{self.most} are open", peer)
 
     def mark_waiting(self, occupant: Occupant) -> None:
         """Mark the holder of a place as waiting."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from leveret.router.server.places import Places
+from leveret.router.server.places import LogRefusal, Places, log_each_refusal
 from leveret.router.settings import Tls
 from leveret.router.values.network_errors import explain
 
@@ -181,11 +181,11 @@ class ListenerTls:
     ``handshake_timeout`` is in seconds, ``places`` limits connections in a handshake.
     """
 
-    def __init__(self, settings: Tls) -> None:
+    def __init__(self, settings: Tls, log_refusal: LogRefusal = log_each_refusal) -> None:
         """Load the certificates. Raises TlsError."""
         self._context = make_context(settings)
         self._login_from = settings.login_from
-        self.places = Places(HANDSHAKES)
+        self.places = Places(HANDSHAKES, log_refusal)
         self._steps = trio.Semaphore(HANDSHAKE_STEPS)
         self.handshake_timeout = settings.handshake_timeout / 1000
 

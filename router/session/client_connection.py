@@ -126,8 +126,10 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         if isinstance(outcome, User):
             self.logged_in(outcome)
             return
-        event = "login refused" if isinstance(outcome, LoginRefused) else "login postponed"
-        self.log.warning(event, user=outcome.user, reason=outcome.reason)
+        if isinstance(outcome, LoginRefused):
+            self.log.warning("login refused", user=outcome.user, reason=outcome.reason)
+        else:
+            self.log_end("login postponed", user=outcome.user, reason=outcome.reason)
         self.login_refused(outcome)
 
     def enter(self, user: User, vhost: VHost, client: object) -> None:
@@ -283,13 +285,20 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         if self.phase is Phase.NEW:
             self.log.debug("connection lost", state=self.status)  # a port scan or a health check
         elif self.phase is not Phase.CLOSING:
-            self.log.warning("connection lost", state=self.status)
+            self.log_end("connection lost", state=self.status)
         self.finish()
 
     def close_with_log(self, error: str) -> None:
         """End the connection with a warning in the log, and send the client nothing."""
-        self.log.warning("connection closed", error=error)
+        self.log_end("connection closed", error=error)
         self.finish()
+
+    def log_end(self, event: str, **fields: str) -> None:
+        """Log why the connection ends. Before a virtual host is opened, lines of many clients become one."""
+        if self.vhost is None:
+            self.broker.refusals.add(self.log, event, self.broker.now, **fields)
+        else:
+            self.log.warning(event, **fields)
 
     def finish(self) -> None:
         """End the connection: close the outbox, and return everything that the client holds."""

@@ -324,7 +324,7 @@ class StompConnection(ClientConnection):
         else:
             message, detail = error.name.lower(), str(error)
         fields = {} if isinstance(error, StompError) else error.log_fields
-        self.log.warning("connection closed", error=f"{message}: {detail.rstrip()}", **fields)
+        self.log_end("connection closed", error=f"{message}: {detail.rstrip()}", **fields)
         headers = {}
         if frame is not None and "receipt" in frame.headers:
             headers["receipt-id"] = frame.headers["receipt"]
