@@ -5,9 +5,7 @@ defaults in ``settings``. A setting that is unknown, of a wrong type or out of r
 its name, its source and the expected values.
 """
 
-import difflib
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -132,6 +130,8 @@ def load_settings(
 
 def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[GivenSetting]:
     """Yield the values of a TOML file. Raises SettingsError if it cannot be read or parsed."""
+    import tomllib  # noqa: PLC0415 - not needed for most starts
+
     try:
         with open(file, "rb") as stream:
             document = tomllib.load(stream)
@@ -160,6 +160,8 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[GivenSetting]:
 
 def _unknown(key: str, origin: str, known: Mapping[str, Setting]) -> str:
     """Return the error for an unknown setting, with its source and the nearest known setting."""
+    import difflib  # noqa: PLC0415 - not needed for most starts, as ``tomllib``
+
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
     spelled = known[nearest].variable if origin.startswith("LEVERET_") else nearest
     return f"{key} ({origin}): there is no such setting; the nearest is {spelled}"

@@ -10,18 +10,23 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import TextIO
 
 from leveret.protocol.json_text import representable
 from leveret.router.settings import Log
 
-# structlog imports rich if it is installed, for tracebacks that are not used here: most of its import time.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+# structlog imports asyncio, for a logger that is not used here, and rich if it is installed, for tracebacks
+# that are not: most of its import time. Both are missing for it, and for nothing else.
+_MISSING = {"asyncio": ModuleType("asyncio"), "rich": None}
+for _name, _stand_in in _MISSING.items():
+    sys.modules.setdefault(_name, _stand_in)  # type: ignore[arg-type]
 import structlog  # noqa: E402
 from structlog.typing import EventDict, Processor  # noqa: E402
 
-if sys.modules["rich"] is None:
-    del sys.modules["rich"]
+for _name, _stand_in in _MISSING.items():
+    if sys.modules[_name] is _stand_in:
+        del sys.modules[_name]
 
 CREDENTIALS = frozenset(
     {"password", "passwd", "passcode", "default_pass", "secret", "token", "authorization"}

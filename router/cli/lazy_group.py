@@ -1,6 +1,5 @@
 """Click group whose subcommands are imported on demand."""
 
-import difflib
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -40,6 +39,8 @@ class LazyGroup(click.Group):
         """Find the subcommand as click does; a misspelt name is answered with the right one."""
         known = self._lazy.keys() | self._aliases.keys()
         if args and args[0] not in known and not args[0].startswith("-"):
+            import difflib  # every start of a command would wait for it
+
             near = difflib.get_close_matches(args[0], self._lazy, n=1)
             if near:
                 ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")

@@ -1,6 +1,8 @@
 """Endpoints of a broker: each protocol with its addresses, and the limits on their connections."""
 
+from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import trio
@@ -8,6 +10,7 @@ import trio
 from leveret.protocol.amqp.connection import Offer
 from leveret.protocol.recognition import AMQP, HTTP, STOMP
 from leveret.router.server.amqp import serve_amqp
+from leveret.router.server.client_peer import ClientPeer
 from leveret.router.server.driver import Driver
 from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import Endpoint
@@ -15,12 +18,12 @@ from leveret.router.server.places import Places
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.socket_peer import SocketPeer
-from leveret.router.server.stomp import serve_stomp
 from leveret.router.server.tls import ListenerTls
 
 if TYPE_CHECKING:
     from leveret.router.server.http_sites import HttpSites
 
+STOMP_TASKS = "leveret.router.server.stomp"
 SITES = "leveret.router.server.http_sites"
 WEB = "STOMP over WebSocket"
 GRACE = 1  # seconds from the start until modules are loaded that a start does not need
@@ -37,7 +40,8 @@ class Endpoints:
         self._driver = driver
         self._monitor = monitor
         self._amqp = amqp = partial(serve_amqp, driver=driver, offer=offer)
-        self._stomp = stomp = partial(serve_stomp, driver=driver)
+        self._stomp: Callable[..., Awaitable[None]] | None = None  # loaded when a client needs it
+        stomp = self._serve_stomp
         log = driver.log_refusal
         self._clients = clients = Places(driver.broker.settings.amqp.max_connections, log)
         requests = Places(0)  # HTTP sites have limits of their own
@@ -68,7 +72,7 @@ class Endpoints:
             self.all,
             self._monitor,
             amqp=self._amqp,
-            stomp=self._stomp,
+            stomp=self._serve_stomp,
             places=self._clients,
             snapshots=self._snapshots,
         )
@@ -77,6 +81,12 @@ class Endpoints:
         """Load ``_sites`` in a thread: it takes 70 ms, in which clients are served."""
         if "_sites" not in self.__dict__:
             await load_module(SITES)
+
+    async def _serve_stomp(self, stream: trio.abc.HalfCloseableStream, peer: ClientPeer) -> None:
+        if self._stomp is None:
+            await load_module(STOMP_TASKS)
+            self._stomp = import_module(STOMP_TASKS).serve_stomp
+        await self._stomp(stream, peer, self._driver)
 
     async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> None:
         await self._load_sites()

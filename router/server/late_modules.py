@@ -5,13 +5,14 @@ from importlib import import_module
 import structlog
 import trio
 
-RETRY = (
-    1  # seconds until a module is loaded again that could not be read, for lack of descriptors for example
-)
+RETRY = 1  # seconds until loading is repeated after the system could not read a file
 
 
-async def load_module(name: str) -> None:
-    """Load a module in a thread; try again for as long as the system cannot read its files."""
+async def load_module(name: str, after: float = 0) -> None:
+    """Load a module in a thread, ``after`` seconds from now; try again for as long as the system cannot read
+    its files.
+    """
+    await trio.sleep(after)
     while True:
         try:
             await trio.to_thread.run_sync(import_module, name)

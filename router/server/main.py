@@ -19,7 +19,6 @@ from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
-from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
 from leveret.router.server import os_metrics as machine
 from leveret.router.server.driver import Driver, clock
 from leveret.router.server.endpoints import Endpoints
@@ -38,6 +37,7 @@ from leveret.router.store.metadata.database import MetadataError
 from leveret.router.vhost.metadata import make_metadata
 
 NEVER = 2**31 - 1
+GRACE = 0.2  # seconds in which the first clients connect, which loading modules would delay
 SELECTORS = "leveret.router.selector.parser"  # takes 50 ms to load: before a client's first selector
 PUBLIC = Settings().default_pass  # the password in the documentation
 
@@ -89,7 +89,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             announce(f"leveret is listening: {urls or 'nowhere'}")
             log_start(broker, endpoints.all)
             nursery.start_soon(warn_of_default_login, broker)
-            nursery.start_soon(load_module, SELECTORS)
+            nursery.start_soon(load_module, SELECTORS, GRACE)
             with trio.CancelScope() as running:
                 if store is not None:
                     nursery.start_soon(_cancel_after, store.broken, running)
@@ -170,6 +170,13 @@ def populate(broker: Broker, *, users_lost: bool = False) -> None:
 
 def _import(broker: Broker, path: str) -> None:
     """Import a definitions file. Refused entries are logged, and the broker starts without them."""
+    # Most starts need no definitions.
+    from leveret.router.definitions import (  # noqa: PLC0415
+        DefinitionsError,
+        apply_definitions,
+        parse_definitions,
+    )
+
     try:
         definitions = parse_definitions(Path(path).read_bytes())
         report = apply_definitions(broker, definitions)

@@ -6,6 +6,7 @@ Writes the lines only; the broker is set up in ``main``.
 from collections.abc import Iterable
 from functools import partial
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -13,11 +14,13 @@ import trio
 from leveret import __version__
 from leveret.router.auth.passwords import matches_password
 from leveret.router.broker.broker import Broker
-from leveret.router.definitions import Definitions
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.socket_peer import show
 from leveret.router.settings import Settings
 from leveret.router.vhost.declare import is_reserved
+
+if TYPE_CHECKING:
+    from leveret.router.definitions import Definitions
 
 DEFAULTS = Settings()
 
@@ -45,7 +48,7 @@ def totals(broker: Broker) -> dict[str, int]:
     }
 
 
-def log_import(path: str, definitions: Definitions) -> None:
+def log_import(path: str, definitions: "Definitions") -> None:
     """Log how many entries of each kind a definitions file had."""
     kinds = ("users", "vhosts", "permissions", "policies", "exchanges", "queues", "bindings")
     counts = {kind: len(getattr(definitions, kind)) for kind in kinds}
