@@ -6,6 +6,7 @@ Sources: AMQP 0-9-1 1.5 and 2.2.5; RabbitMQ for the reply texts and for what cou
 """
 
 from enum import Enum, auto
+from itertools import islice
 from typing import ClassVar
 
 from leveret.protocol.amqp import methods as m
@@ -16,6 +17,9 @@ from leveret.protocol.errors import ChannelError
 from leveret.router.amqp.channel import Channel
 from leveret.router.session.confirms import OwedConfirms
 from leveret.router.session.reply_gate import Gate
+from leveret.router.turns.backlog import Slices
+
+ENDED = 32  # channels that end at a time
 
 
 class ChannelState(Enum):
@@ -98,10 +102,15 @@ class Channels:
         self._closing.add(number)
         self._replies.write(method_frame(number, close))
 
-    def end(self) -> None:
-        """Close the sessions of all channels without a word to the client."""
-        for channel in list(self.open.values()):
-            self._remove(channel)
+    def end(self) -> Slices:
+        """Close the sessions of all channels, in slices; nothing is delivered to them any more."""
+        for channel in self.open.values():
+            channel.session.deliveries.finished = True
+        while self.open:
+            for channel in list(islice(self.open.values(), ENDED)):
+                self._remove(channel)
+            if self.open:
+                yield
 
     def send_confirms(self, committed: int, *, settled_early: bool = True) -> bool:
         """Send the confirms that ``owed.take_due`` allows; return True if more are owed."""

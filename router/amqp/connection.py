@@ -26,7 +26,7 @@ from leveret.router.queue.paging import NextMessagePending
 from leveret.router.session.client_connection import FEW
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
-from leveret.router.turns.backlog import LongWork, Postponed
+from leveret.router.turns.backlog import LongWork, Postponed, Slices
 
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # need no ``Broker.catch_up_for`` before them
@@ -58,8 +58,8 @@ class AmqpConnection(AmqpHandshake):
         """The sessions of the open channels, by number."""
         return {number: channel.session for number, channel in self.channels.open.items()}
 
-    def close_sessions(self) -> None:
-        self.channels.end()
+    def close_sessions(self) -> Slices:
+        return self.channels.end()
 
     # -- commands --------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from leveret.router.session.connection_hooks import ConnectionHooks, Phase, Sess
 from leveret.router.session.deliveries import SERVED
 from leveret.router.session.reply_gate import Gate
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
-from leveret.router.turns.backlog import LongWork
+from leveret.router.turns.backlog import LongWork, Slices
 from leveret.router.vhost.vhost import VHost
 
 FEW = 16  # cheap commands between two checks of the turn's time budget
@@ -316,11 +316,15 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.leave()
 
     def leave(self) -> LongWork | None:
-        """Close all sessions and delete the connection's exclusive queues; return the unfinished work.
+        """Close all sessions, then delete the connection's exclusive queues; return the unfinished work.
 
         Also unblocks the connection, because the client's reply to a close must be read during an alarm too.
         """
         self.broker.alarms.forget(self)
         self.outbox.resume()
-        self.close_sessions()
-        return None if self.vhost is None else self.vhost.delete_owned(self)
+        return self.broker.backlog.start("the end of a connection", self._leave())
+
+    def _leave(self) -> Slices:
+        yield from self.close_sessions()
+        if self.vhost is not None:
+            yield from self.vhost.delete_owned(self)

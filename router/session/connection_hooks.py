@@ -12,6 +12,7 @@ from leveret.protocol.errors import AmqpError
 from leveret.router.auth import LoginPostponed, LoginRefused, User
 from leveret.router.broker.broker import Broker
 from leveret.router.session.session import Session
+from leveret.router.turns.backlog import Slices
 from leveret.router.vhost.vhost import VHost
 
 
@@ -102,7 +103,8 @@ class ConnectionHooks(ABC):
         """
 
     @abstractmethod
-    def close_sessions(self) -> None: ...
+    def close_sessions(self) -> Slices:
+        """Close all sessions, in slices. May be called again before the last slice."""
 
     @abstractmethod
     def refuse(self, error: AmqpError) -> None:

@@ -38,6 +38,7 @@ from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
 from leveret.router.stomp.commands import handle
 from leveret.router.stomp.conversation import Conversation
+from leveret.router.turns.backlog import Slices
 
 
 class StompState(Enum):
@@ -124,9 +125,10 @@ class StompConnection(ClientConnection):
         """The connection's one session, as number 1."""
         return {} if self._conversation is None else {1: self._conversation.session}
 
-    def close_sessions(self) -> None:
+    def close_sessions(self) -> Slices:
         if self._conversation is not None:
             self._conversation.close()
+        yield from ()
 
     # -- frames ----------------------------------------------------------------------------------------------
 

@@ -371,11 +371,9 @@ class VHost:
             self.host.backlog.start(what, self.deletion.cancel_consumers(queue, consumers))
         return count
 
-    def delete_owned(self, owner: object) -> LongWork | None:
-        """Delete the exclusive queues of a connection. Return the work that is unfinished."""
-        owned = list(self._owned.get(owner, ()))
-        what = f"deleting exclusive queues in vhost '{self.name}'"
-        return self.host.backlog.start(what, self.deletion.delete_queues(owned))
+    def delete_owned(self, owner: object) -> Slices:
+        """Delete the exclusive queues of a connection, in slices."""
+        return self.deletion.delete_queues(list(self._owned.get(owner, ())))
 
     def loosen(self, end: AnyQueue | Exchange) -> LongWork | None:
         """Delete the bindings of a queue or exchange before its deletion, if they are too many to be deleted

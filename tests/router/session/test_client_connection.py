@@ -35,6 +35,7 @@ class LineConnection(ClientConnection):
     def close_sessions(self):
         if self._session is not None:
             self._session.close()
+        return iter(())
 
     def receive(self, data):
         self._unread += data
