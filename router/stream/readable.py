@@ -23,6 +23,7 @@ class Readable(Protocol):
     segments: StreamSegments
     tail: Tail
 
+    def touch(self) -> None: ...
     @property
     def log(self) -> StreamLog | None: ...
     @property

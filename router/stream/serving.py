@@ -5,14 +5,14 @@ messages that can be read (see ``readable``), the start of a reader (see ``seek`
 ``fetching``).
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from weakref import proxy
 
 import structlog
 
 from leveret.router.queue.consumers import Consumer
-from leveret.router.queue.dispatch import DRAIN
+from leveret.router.queue.dispatch import DRAIN, SERVED
 from leveret.router.queue.entry import Entry
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.fetching import PieceFetcher
@@ -28,6 +28,7 @@ from leveret.router.stream.seek import seek
 from leveret.router.values.counters import DeliveryCounters
 
 FILTERED = DRAIN // 2  # a visit of a reader with a filter counts as so many messages
+WOKEN = 64  # readers at the end of the stream that are woken before others are served
 DECODED = 16  # chunks whose decoded messages are kept for the next reader
 NOTED = 1000  # messages that a named reader may pass before its position is stored
 
@@ -39,7 +40,19 @@ class Serving:
     that are known to be lost.
     """
 
-    __slots__ = ("_decoded", "_log", "_stream", "counts", "fetcher", "gaps", "moved", "positions", "readers")
+    __slots__ = (
+        "_at_end",
+        "_decoded",
+        "_log",
+        "_stream",
+        "_waking",
+        "counts",
+        "fetcher",
+        "gaps",
+        "moved",
+        "positions",
+        "readers",
+    )
 
     def __init__(self, stream: Readable) -> None:
         self.readers = Readers()
@@ -49,6 +62,8 @@ class Serving:
         self.gaps: list[Gap] = []
         self._stream: Readable = proxy(stream)  # a proxy, so that a deleted stream leaves no cycle
         self.fetcher = PieceFetcher(self._stream)
+        self._at_end: OrderedDict[StreamReader, None] = OrderedDict()  # that wait for more messages
+        self._waking = 0  # number of these, from the first, that have not been woken since a commit
         self._decoded: deque[Chunk] = deque()  # chunks with decoded messages
         self._log = structlog.get_logger()
 
@@ -58,8 +73,11 @@ class Serving:
         """Deliver to every reader with room, in turn; return True if more can be delivered."""
         left = DRAIN
         while left > 0:
+            left -= self._wake_some()
             line = self.readers.line()
             if line is None:
+                if self._waking:
+                    continue
                 return False
             reader = next(iter(line))
             assert isinstance(reader, StreamReader)
@@ -74,7 +92,9 @@ class Serving:
         return True
 
     def _serve(self, reader: StreamReader) -> int:
-        """Deliver to one reader; return the number of messages it passed, at least 1."""
+        """Deliver to one reader; return the work done, at least 1: the number of messages that it passed,
+        and ``SERVED`` for a delivery.
+        """
         room = reader.room()
         if room <= 0:
             self.readers.skip(reader)
@@ -86,6 +106,8 @@ class Serving:
                 reader.blocked = True
                 reader.entries = []
                 self.readers.leave(reader)
+                if reader.offset >= self._stream.committed:
+                    self._at_end[reader] = None
                 return 1
             if reader.wanted is not None and not reader.wanted.may_be_in(chunk):
                 reader.offset = chunk.end
@@ -97,6 +119,7 @@ class Serving:
             if passed and not reader.held:
                 self.advance(reader, NOTED)
         if entries:
+            passed += SERVED
             self.counts.deliver += len(entries)
             reader.sink.deliver(reader, entries)
             if len(entries) == room and reader.ready and reader.room() <= 0:
@@ -156,11 +179,22 @@ class Serving:
         reader.offset = self._stream.first
 
     def committed(self) -> None:
-        """Wake the readers at the end of the stream: more messages were committed."""
-        start = self._stream.tail.first
-        for reader in self.readers:
-            if isinstance(reader, StreamReader) and reader.blocked and reader.offset >= start:
-                self._unblock(reader)
+        """Have ``serve_readers`` wake the readers at the end of the stream: more messages were committed."""
+        if self._at_end:
+            self._waking = len(self._at_end)
+            self._stream.touch()
+
+    def _wake_some(self) -> int:
+        """Wake readers that were at the end of the stream before the last commit; return their number."""
+        number = 0
+        while self._waking and self._at_end and number < WOKEN:
+            reader, _ = self._at_end.popitem(last=False)
+            self._waking -= 1
+            number += 1
+            self._unblock(reader)
+        if not self._at_end:
+            self._waking = 0
+        return number
 
     def _unblock(self, reader: StreamReader) -> None:
         reader.blocked = False
@@ -238,6 +272,7 @@ class Serving:
         """Remove a reader; of its group the next one becomes active."""
         was_active = reader.active
         self.readers.remove(reader)
+        self._at_end.pop(reader, None)
         reader.piece = reader.chunk = None
         self.fetcher.pieces.leave(reader)
         successor = self.readers.follow(reader) if was_active else None
@@ -250,6 +285,7 @@ class Serving:
     def close(self) -> list[Consumer]:
         """End the delivery of a deleted stream; return its readers, to be cancelled."""
         self.readers.dissolve_groups()
+        self._at_end.clear()
         self._forget()
         return list(self.readers)
 

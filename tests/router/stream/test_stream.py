@@ -7,6 +7,7 @@ import pytest
 
 from leveret.protocol.amqp.table import Timestamp
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
+from leveret.router.queue.dispatch import DRAIN, SERVED
 from tests.router.harness import Node, message
 
 
@@ -361,3 +362,30 @@ def test_messages_that_come_together_are_as_those_that_come_one_by_one(node, cli
     read(client, tag="filtered", **{"x-stream-filter": "eu"})
     node.settle()
     assert len(client.seen("filtered")) == 7
+
+
+def test_a_message_reaches_thousands_of_readers_in_slices(node, client):
+    stream = declare(node)
+    count = 3 * DRAIN
+    for number in range(count):
+        read(client, None, tag=str(number))
+    client.session.cancel("5")
+    client.publish("a", "s")
+    delivered = [0]
+    while delivered[-1] < count - 1:
+        stream.run_deliveries(node.broker.now)
+        delivered.append(len(client.delivered))
+        assert 0 < delivered[-1] - delivered[-2] <= DRAIN / SERVED
+    assert sorted(tag for tag, _, _ in client.delivered) == sorted(set(map(str, range(count))) - {"5"})
+    while stream.run_deliveries(node.broker.now):
+        pass
+    assert len(client.delivered) == count - 1
+
+
+def test_a_reader_of_the_future_waits_through_commits(node, client):
+    declare(node)
+    read(client, 3)
+    publish(client, "a", "b", "c")
+    assert client.take() == []
+    publish(client, "d", "e")
+    assert client.take() == ["d", "e"]
