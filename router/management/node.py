@@ -44,7 +44,6 @@ class Measurements:
     context_switches: int = 0
     memory_at_start: int = 0
     request_bodies: int = 0  # bytes of HTTP requests that are in memory
-    memory_freed: int = 0  # freed memory that the C library keeps
 
 
 class ApiNode(Protocol):
@@ -56,6 +55,9 @@ class ApiNode(Protocol):
     processors: int
 
     def measured(self) -> Measurements: ...
+    def freed_memory(self) -> int:
+        """Return the bytes of freed memory that the C library keeps; may be a minute old."""
+
     def listeners(self) -> list[Listener]: ...
     def uptime(self) -> int:
         """Return the uptime in ms."""

@@ -112,16 +112,17 @@ class HttpSites:
 
     async def _sample(self) -> None:
         """Take one sample, with other tasks between its steps."""
-        looks = chain(self._sampler.sample(), self._measures.sample())
-        self._driver.begin()
+        slices = chain(self._sampler.sample(), self._measures.sample())
+        self._driver.begin("sampling of counters")
         self._sampler.sample_node(self._node.measured())
-        while True:
-            self._driver.begin("sampling of counters")
-            done = next(looks, DONE) is DONE
-            self._driver.end()
-            if done:
-                return
+        self._driver.end()
+        done = False
+        while not done:
             await trio.lowlevel.checkpoint()
+            self._driver.begin("sampling of counters")
+            while not (done or self._driver.broker.budget.spent()):
+                done = next(slices, DONE) is DONE
+            self._driver.end()
 
     def stop(self) -> None:
         """Close idle HTTP connections and WebSockets on shutdown."""

@@ -102,9 +102,13 @@ def collect_garbage() -> None:
 
 
 def open_files() -> int:
-    """Return the number of open files and sockets of the process; 0 if unknown."""
+    """Return the number of open files and sockets of the process; 0 if unknown.
+
+    Listing them takes a millisecond or more for every thousand; since Linux 6.2 the size of the directory is
+    their number.
+    """
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
     except OSError:
         return 0
 

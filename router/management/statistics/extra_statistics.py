@@ -19,8 +19,8 @@ from leveret.router.queue.queue import Queue
 from leveret.router.session.deliveries import Deliveries
 
 MOST = 1000  # queues with a probe; each costs some 20 kB
-SLICE = 500  # objects that are visited before other tasks run,
-CLIENTS = 20  # and connections, of some channels each
+SLICE = 10  # queues that are visited before other tasks may run,
+SESSIONS = 100  # and sessions
 SEARCHED = 2000  # held messages that are searched for a consumer's oldest
 
 
@@ -66,15 +66,16 @@ class BrokerStatistics:
                         latencies[queue] = latency
                         latency.sample(now)
                 yield
-        for number, client in enumerate(connections(self._broker), 1):
+        visited = 0
+        for client in connections(self._broker):
             for session in list(client.sessions().values()):
                 deliveries = session.deliveries
                 ages[deliveries] = mine = self._ages.get(deliveries) or Ages()
                 oldest = next(iter(deliveries.unacked), None)
                 mine.sample(deliveries.next_tag, oldest[0] if oldest is not None else None, self._broker.now)
-            if not number % CLIENTS:
-                yield
-        yield
+                visited += 1
+                if not visited % SESSIONS:
+                    yield
         self._ages, self._latencies = ages, latencies
 
     def _latency(self, queue: Queue, count: int) -> StatisticsRecorder | None:

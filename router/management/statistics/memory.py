@@ -87,7 +87,7 @@ def owners(context: ApiContext) -> ResponseSteps[dict[str, int]]:
     yield from _count_connections(broker, found)
     known = sum(found.values())
     # The C library also counts pages as free that it has returned.
-    found["allocator"] = min(measured.memory_freed, max(measured.memory - known, 0))
+    found["allocator"] = min(context.node.freed_memory(), max(measured.memory - known, 0))
     found["unexplained"] = measured.memory - known - found["allocator"]
     return found
 

@@ -8,7 +8,7 @@ Names and their order are those of RabbitMQ's ``message_stats``.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,8 +24,7 @@ from leveret.router.web.response_steps import ResponseSteps, gathered
 
 INTERVAL = 5000  # ms between two samples
 KEEP, KEEP_TOTALS = 13, 121  # points: a minute, ten minutes
-SLICE = 500  # objects that are visited before other tasks run,
-CLIENTS = 20  # and connections, of some channels each
+SLICE = 100  # objects that are visited before other tasks may run
 
 DELIVERED = (
     "ack",
@@ -241,12 +240,13 @@ class Sampler:
         overall = added((0,) * len(VHOST), *by_vhost.values())
         self.total.add(sample.when, (*overall, *of_churn(broker)))
         self._series = sample.found
+        yield from sample.release()
 
 
 class _Sampling:
     """One sample in progress: earlier series, and the series that continue them."""
 
-    def __init__(self, before: Mapping[object, Series], when: int) -> None:
+    def __init__(self, before: dict[object, Series], when: int) -> None:
         self.when = when
         self.found: dict[object, Series] = {}
         self._before = before
@@ -259,6 +259,13 @@ class _Sampling:
         for start in range(0, len(all_things), SLICE):
             for thing in all_things[start : start + SLICE]:
                 self.add(thing, Series(names, KEEP), numbers(thing))
+            yield
+
+    def release(self) -> Iterator[None]:
+        """Free the earlier series, some at a time: many objects may have vanished."""
+        while self._before:
+            for _ in range(min(SLICE, len(self._before))):
+                self._before.popitem()
             yield
 
     def add(self, thing: object, new: Series, numbers: Numbers) -> None:
@@ -281,10 +288,19 @@ def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> ResponseSte
             yield 0
         past = (*delivered(vhost.past.delivery_counters, vhost.past.ack), *published(vhost.past.published))
         found[vhost] = (*past, ready + unacked, ready, unacked, 0, 0)
-    for number, client in enumerate(connections(broker), 1):
-        if client.vhost in found:
-            own = added((0,) * len(SESSION), *map(of_session, list(client.sessions().values())))
-            found[client.vhost] = added(found[client.vhost], (*own, 0, 0, 0, *of_connection(client)))
-        if not number % CLIENTS:
-            yield 0
+    visited = 0
+    for client in connections(broker):
+        entered = client.vhost
+        if entered not in found:
+            continue
+        rest = (0, 0, 0, *of_connection(client))
+        sessions = list(client.sessions().values())
+        for start in range(0, len(sessions) or 1, SLICE):
+            own = added((0,) * len(SESSION), *map(of_session, sessions[start : start + SLICE]))
+            found[entered] = added(found[entered], (*own, *rest))
+            rest = (0,) * len(rest)
+            visited += min(SLICE, len(sessions) - start) + 1
+            if visited >= SLICE:
+                visited = 0
+                yield 0
     return found

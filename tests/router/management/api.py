@@ -35,6 +35,9 @@ class FakeNode:
     def measured(self):
         return Measurements(1000, 10_000, 5000, 100, 7, 1024, 3)
 
+    def freed_memory(self):
+        return 0
+
     def listeners(self):
         return [Listener("amqp", "127.0.0.1", 5672), Listener("http", "127.0.0.1", 15672)]
 

@@ -59,7 +59,8 @@ def test_memory_of_what_clients_send_has_owners(api):
 
 
 def test_what_the_c_library_counts_as_free_is_never_more_than_is_left(api, monkeypatch):
-    measured = Measurements(1_000_000, 0, None, 0, 0, 0, 0, memory_freed=5_000_000)
+    measured = Measurements(1_000_000, 0, None, 0, 0, 0, 0)
+    monkeypatch.setattr(api.context.node, "freed_memory", lambda: 5_000_000, raising=False)
     monkeypatch.setattr(api.context.node, "measured", lambda: measured, raising=False)
     owners = api.get(f"{NODE}/memory")["memory"]["leveret"]
     assert owners["unexplained"] == 0
@@ -67,7 +68,8 @@ def test_what_the_c_library_counts_as_free_is_never_more_than_is_left(api, monke
 
 
 def test_memory_at_the_start_and_freed_memory_have_categories_of_their_own(busy, monkeypatch):
-    measured = Measurements(9_000_000, 0, None, 0, 0, 0, 0, memory_at_start=600_000, memory_freed=50_000)
+    measured = Measurements(9_000_000, 0, None, 0, 0, 0, 0, memory_at_start=600_000)
+    monkeypatch.setattr(busy.context.node, "freed_memory", lambda: 50_000, raising=False)
     monkeypatch.setattr(busy.context.node, "measured", lambda: measured, raising=False)
     told = busy.get(f"{NODE}/memory")["memory"]
     assert (told["code"], told["allocated_unused"]) == (600_000 + LOADED_LATER, 50_000)
