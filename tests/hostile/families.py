@@ -1,10 +1,11 @@
 """All families of scenarios."""
 
 from tests.hostile.administration import ADMINISTRATION
+from tests.hostile.endings import ENDINGS
 from tests.hostile.logins import LOGINS
 from tests.hostile.matching import MATCHING
 from tests.hostile.memory import MEMORY
 from tests.hostile.publishing import PUBLISHING
 from tests.hostile.queues import QUEUES
 
-FAMILIES = (PUBLISHING, MATCHING, QUEUES, ADMINISTRATION, MEMORY, LOGINS)
+FAMILIES = (PUBLISHING, MATCHING, QUEUES, ENDINGS, ADMINISTRATION, MEMORY, LOGINS)
