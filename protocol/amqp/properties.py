@@ -44,6 +44,7 @@ TRANSIENT, PERSISTENT = 1, 2  # delivery modes
 
 _FLAGS = Struct(">H")
 _TIMESTAMP = Struct(">Q")
+_LENGTH = Struct(">I")
 
 
 @dataclass(slots=True)
@@ -86,6 +87,20 @@ def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Proper
         raise SyntaxError_("truncated message properties") from problem
     if offset != len(data):
         raise SyntaxError_("message properties do not match their flags")
+    return properties
+
+
+def decode_without_headers(data: bytes, offset: int) -> Properties:
+    """Decode the properties of a message that was accepted before, except for its headers."""
+    properties = Properties()
+    flags: int = _FLAGS.unpack_from(data, offset)[0]
+    offset += 2
+    for name, read in _present(flags):
+        if read is decode_table:
+            offset += 4 + _LENGTH.unpack_from(data, offset)[0]
+        else:
+            value, offset = read(data, offset)
+            setattr(properties, name, value)
     return properties
 
 

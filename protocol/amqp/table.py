@@ -158,7 +158,7 @@ def _table(data: bytes, offset: int, end: int, bounds: Bounds) -> Table:
         start = offset + 1
         offset = start + data[offset]
         name = data[start:offset].decode("utf-8", "surrogateescape")
-        value, offset = _value(data, offset, end, bounds)
+        value, offset = decode_value(data, offset, end, bounds)
         table.setdefault(name, value)
         if len(table) > bounds.entries:
             raise SyntaxError_(TOO_MANY.format(bounds.entries, "table"))
@@ -168,14 +168,14 @@ def _table(data: bytes, offset: int, end: int, bounds: Bounds) -> Table:
 def _array(data: bytes, offset: int, end: int, bounds: Bounds) -> list[Value]:
     array: list[Value] = []
     while offset < end:
-        value, offset = _value(data, offset, end, bounds)
+        value, offset = decode_value(data, offset, end, bounds)
         array.append(value)
         if len(array) > bounds.entries:
             raise SyntaxError_(TOO_MANY.format(bounds.entries, "array"))
     return array
 
 
-def _value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Value, int]:
+def decode_value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Value, int]:
     """Decode the value whose type character stands at ``offset``; it must not reach behind ``end``.
 
     ``bounds`` are those of the table or array around it.

@@ -12,6 +12,7 @@ from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.deduplication.arguments import exchange_cache
 from leveret.router.deduplication.cache import DeduplicationCache
+from leveret.router.exchange.binding_selectors import BindingSelectors
 from leveret.router.exchange.log import ExchangeLog
 from leveret.router.turns.backlog import Slicing
 from leveret.router.values.field_values import canonical
@@ -118,7 +119,8 @@ class Exchange:
         # By destination, so that removing a destination does not cost a scan of all other bindings.
         self._by_destination: dict[tuple[str, str], dict[Binding, None]] = {}
         self._snapshot: tuple[Binding, ...] | None = None
-        self.selector_cost = 0  # sum of the ``cost`` of the selectors of all bindings
+        self.selectors = BindingSelectors()
+        self.to_exchanges = 0  # number of bindings to exchanges
         self._prepare()
 
     def apply_arguments(self, what: str) -> None:
@@ -154,10 +156,10 @@ class Exchange:
 
     def check_selector(self, selector: "Selector") -> None:
         """Raise PreconditionFailed if the selector would exceed the limit: each message is checked by all."""
-        if self.selector_cost + selector.cost > SELECTOR_COST:
+        if self.selectors.cost + selector.cost > SELECTOR_COST:
             raise PreconditionFailed(
                 f"invalid arg 'x-selector': the selectors of exchange '{self.name}' have a cost of "
-                f"{self.selector_cost}, this one adds {selector.cost}, and the limit is {SELECTOR_COST}; "
+                f"{self.selectors.cost}, this one adds {selector.cost}, and the limit is {SELECTOR_COST}; "
                 f"divide the bindings among several exchanges"
             )
 
@@ -190,8 +192,9 @@ class Exchange:
         if binding.identity in self.bindings:
             return False
         self.bindings[binding.identity] = binding
+        self.to_exchanges += isinstance(binding.destination, Exchange)
         if binding.selector is not None:
-            self.selector_cost += binding.selector.cost
+            self.selectors.add(binding, binding.selector)
         self._by_destination.setdefault(binding.identity[:2], {})[binding] = None
         self._insert(binding)
         self._snapshot = None
@@ -202,8 +205,9 @@ class Exchange:
         bound = self.bindings.pop(binding.identity, None)
         if bound is None:
             return False
+        self.to_exchanges -= isinstance(bound.destination, Exchange)
         if bound.selector is not None:
-            self.selector_cost -= bound.selector.cost
+            self.selectors.remove(bound, bound.selector)
         siblings = self._by_destination[bound.identity[:2]]
         del siblings[bound]
         if not siblings:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from leveret.protocol.amqp.header_picker import HeaderNames, is_small
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange.base import Binding, Exchange
@@ -39,9 +40,13 @@ def comparable(value: Value) -> Hashable:
 
 
 class Pattern:
-    """The condition of one binding: headers that must exist, and values that must be equal."""
+    """The condition of one binding: headers that must exist, and values that must be equal.
 
-    __slots__ = ("every", "names", "size", "values")
+    ``paths`` are the headers with whether all that a table or array in them holds is needed, as
+    ``HeaderNames.add`` has them.
+    """
+
+    __slots__ = ("every", "names", "paths", "size", "values")
 
     def __init__(self, arguments: Mapping[str, Value]) -> None:
         mode = str(arguments.get("x-match", "all"))
@@ -51,6 +56,7 @@ class Pattern:
             for name, value in arguments.items()
             if name not in NEVER_HEADERS and (mode.endswith("-with-x") or not name.startswith("x-"))
         }
+        self.paths = [((name,), isinstance(value, list | dict)) for name, value in asked.items()]
         self.names = frozenset(name for name, value in asked.items() if value is None)
         self.values = frozenset(
             (name, comparable(value)) for name, value in asked.items() if value is not None
@@ -71,7 +77,8 @@ class HeadersExchange(Exchange):
     """Bindings by the headers in their conditions.
 
     A binding for any of its headers is indexed under each of them, one for all of them under one of them: the
-    one with the fewest bindings so far. A message is compared with the bindings under its own headers only.
+    one with the fewest bindings so far. A message is compared with the bindings under its own headers only,
+    and only headers that occur in a binding are decoded.
     """
 
     type = "headers"
@@ -80,6 +87,8 @@ class HeadersExchange(Exchange):
 
     def _prepare(self) -> None:
         self._keys: dict[Binding, list[Key]] = {}
+        self._patterns: dict[Binding, Pattern] = {}
+        self._names = HeaderNames()  # that occur in any pattern
         self._by_key: dict[Key, dict[Binding, Pattern]] = {}
         self._always: dict[Binding, None] = {}  # bindings for all of no headers
 
@@ -98,7 +107,10 @@ class HeadersExchange(Exchange):
         return at_once(self.search(routing_key, message))
 
     def search(self, routing_key: str, message: "Message") -> Slicing[list[Binding]]:
-        headers = message.headers
+        if is_small(message):
+            headers = self._names.pick(message)
+        else:
+            headers = yield from self._names.pick_in_slices(message)
         names = headers.keys()
         values = {(name, comparable(value)) for name, value in headers.items()}
         found = dict(self._always)
@@ -118,7 +130,9 @@ class HeadersExchange(Exchange):
         return list(found)
 
     def _insert(self, binding: Binding) -> None:
-        pattern = Pattern(binding.arguments)
+        pattern = self._patterns[binding] = Pattern(binding.arguments)
+        for path, whole in pattern.paths:
+            self._names.add(path, whole=whole)
         keys: list[Key] = [*pattern.names, *pattern.values]
         if pattern.every:
             if not keys:
@@ -130,6 +144,8 @@ class HeadersExchange(Exchange):
 
     def _discard(self, binding: Binding) -> None:
         self._always.pop(binding, None)
+        for path, whole in self._patterns.pop(binding).paths:
+            self._names.remove(path, whole=whole)
         for key in self._keys.pop(binding):
             bindings = self._by_key[key]
             del bindings[binding]

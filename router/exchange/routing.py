@@ -14,18 +14,19 @@ A long walk is done in slices. A binding that is added or removed between two of
 that was worked out meanwhile is not cached.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.exchange.base import Binding, BindingDestination, Exchange
-from leveret.router.turns.backlog import Slicing, at_once
+from leveret.router.turns.backlog import Slicing, at_once, in_one_slice
 from leveret.router.values.outcome import Awaited, Outcome
 
 PLANS = 8192  # cached per virtual host; beyond either limit the oldest are dropped
 PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``RoutePlan.size`` estimates it
 STEPS = 2000  # bindings, or steps of their selectors, checked in a slice
+QUICK = 100  # bindings that ``Routes.route_quickly`` handles
 PLAN_OVERHEAD = 500  # bytes of a plan without its route and its queues, with its entries in two dicts
 
 
@@ -105,10 +106,11 @@ class Routes:
     """The routes of one virtual host. ``plans`` has the valid plans, by their packed routes.
 
     ``size`` is the memory of all plans, in bytes. ``_changes`` counts the calls of ``drop``. ``_starting``
-    has the routes of the plans that start at an exchange.
+    has the routes of the plans that start at an exchange. ``_once`` has routes that were routed once without
+    a plan, lately: a plan is only worth its memory and time if the route occurs again.
     """
 
-    __slots__ = ("_changes", "_starting", "_topology", "plans", "size")
+    __slots__ = ("_changes", "_once", "_starting", "_topology", "plans", "size")
 
     def __init__(self, topology: RoutedVHost) -> None:
         self._topology = topology
@@ -116,6 +118,17 @@ class Routes:
         self.plans: dict[bytes, RoutePlan] = {}
         self.size = 0
         self._changes = 0
+        self._once: set[bytes] = set()
+
+    def is_new(self, route: bytes) -> bool:
+        """Return True if a route without a plan did not occur lately, and remember the route."""
+        once = self._once
+        if route in once:
+            return False
+        if len(once) >= PLANS:
+            once.clear()
+        once.add(route)
+        return True
 
     def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> RoutePlan:
         """Work out the plan of a packed route, and cache it."""
@@ -178,6 +191,28 @@ class Routes:
         found, _ = yield from self._walk(exchange, keys, message)
         return found or []
 
+    def route_quickly(self, exchange: Exchange, routing_key: str, message: Message) -> list[Target] | None:
+        """Return the targets of one message if they follow from the bindings of one exchange in one slice.
+
+        Returns None if another exchange, the default exchange or more slices are needed.
+        """
+        if exchange.to_exchanges or not exchange.name:
+            return None
+        bindings = in_one_slice(exchange.search(routing_key, message))
+        if bindings is None or len(bindings) > QUICK:
+            return None
+        if exchange.selectors.cost:
+            found = in_one_slice(exchange.selectors.destinations(bindings, message))
+            if found is None:
+                return None
+        else:
+            found = [binding.destination for binding in bindings]
+        if len(found) > 1:
+            found = list(dict.fromkeys(found))
+        elif not found and exchange.alternate is not None:
+            return None
+        return found  # type: ignore[return-value]  # none is an exchange
+
     def _work_out(self, exchange: Exchange, routing_key: str, route: bytes) -> Slicing[RoutePlan]:
         """Make a plan, and mark the exchanges that it depends on as planned."""
         if exchange.any_key and exchange in self._starting:
@@ -232,29 +267,27 @@ class Routes:
             return [target for key in keys if (target := self._topology.target(key)) is not None]
         if message is None and not exchange.by_key:
             return None
-        bindings: Iterable[Binding] = yield from exchange.search(keys[0], message)  # type: ignore[arg-type]
+        bindings: Sequence[Binding] = yield from exchange.search(keys[0], message)  # type: ignore[arg-type]
         if len(keys) > 1 and exchange.by_key and not exchange.any_key:
             # A binding that several keys match is checked once.
             merged = dict.fromkeys(bindings)
             for key in keys[1:]:
                 yield
                 merged |= dict.fromkeys((yield from exchange.search(key, message)))  # type: ignore[arg-type]
-            bindings = merged
+            bindings = list(merged)
+        if exchange.selectors.cost:
+            if message is not None:
+                return (yield from exchange.selectors.destinations(bindings, message))
+            if any(binding.selector is not None for binding in bindings):
+                return None
         matched = []
         left = STEPS
         for binding in bindings:
+            matched.append(binding.destination)
             left -= 1
             if left <= 0:
                 left = STEPS
                 yield
-            if binding.selector is None:
-                matched.append(binding.destination)
-            elif message is None:
-                return None
-            else:
-                left -= binding.selector.cost
-                if binding.selector.matches(message.properties):
-                    matched.append(binding.destination)
         return matched
 
 

@@ -35,8 +35,8 @@ def pattern(key: str) -> list[str]:
 class TopicExchange(Exchange):
     """Bindings by pattern.
 
-    The latest matches are cached until a binding changes. Plans cache most routes, but messages that are
-    checked by selectors, or that have several keys, are matched one by one.
+    The latest matches that needed the automaton are cached until a binding changes. Plans cache most routes,
+    but messages that are checked by selectors, or that have several keys, are matched one by one.
     """
 
     type = "topic"
@@ -48,9 +48,8 @@ class TopicExchange(Exchange):
         self._automaton = Automaton()
         self._forget()
 
-    def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
-        cached = self._cache.get(routing_key)
-        return tuple(at_once(self.search(routing_key, message))) if cached is None else cached
+    def match(self, routing_key: str, message: "Message") -> Sequence[Binding]:
+        return at_once(self.search(routing_key, message))
 
     def search(self, routing_key: str, message: "Message") -> Slicing[Sequence[Binding]]:
         cache = self._cache
@@ -59,6 +58,8 @@ class TopicExchange(Exchange):
             return cached
         split = words(routing_key)
         in_trie = self._trie.match(split)
+        if not self._automaton.blocks:
+            return in_trie
         in_automaton = yield from self._automaton.search(split)
         matched = (*in_trie, *in_automaton)
         if cache is self._cache:  # no binding has changed meanwhile

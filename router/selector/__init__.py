@@ -7,34 +7,63 @@ for the time of evaluation (see ``exchange/routing``). A selector is compiled on
 
 from typing import TYPE_CHECKING
 
+from leveret.protocol.amqp.header_picker import HeaderNames, is_small
+from leveret.protocol.amqp.message import FLAGS_OFFSET
+from leveret.protocol.amqp.properties import Properties, decode_without_headers
 from leveret.router.selector.errors import SelectorError
 from leveret.router.turns.backlog import Slicing
 
 if TYPE_CHECKING:
-    from leveret.protocol.amqp.properties import Properties
-    from leveret.router.selector.expression import Evaluate
+    from leveret.protocol.amqp.message import Message
+    from leveret.router.selector.expression import Expression, Headers
 
-__all__ = ["Selector", "SelectorError", "compile_in_slices"]
+NO_PROPERTIES = Properties()
+__all__ = ["NO_PROPERTIES", "Selector", "SelectorError", "compile_in_slices", "fields_of"]
 
 
 class Selector:
-    """A compiled selector. ``text`` is its source, ``cost`` its longest time for a message, in times that of
-    one name.
+    """A compiled selector.
+
+    ``text`` is its source, ``cost`` its longest time for a message, in times that of one name. ``paths`` are
+    the headers that it reads, and entries of tables in headers; ``reads_properties`` is True if it reads
+    other properties. ``required`` as in ``Expression``.
     """
 
-    __slots__ = ("_evaluate", "cost", "text")
+    __slots__ = ("_evaluate", "_names", "cost", "paths", "reads_properties", "required", "text")
 
-    def __init__(self, text: str, evaluate: "Evaluate", cost: int) -> None:
+    def __init__(self, text: str, condition: "Expression") -> None:
         self.text = text
-        self.cost = cost
-        self._evaluate = evaluate
+        self.cost = condition.cost
+        self.paths = condition.paths
+        self.reads_properties = condition.reads_properties
+        self.required = condition.required
+        self._evaluate = condition.evaluate
+        self._names: HeaderNames | None = None
 
-    def matches(self, properties: "Properties") -> bool:
-        """Return True if the condition is TRUE for these properties, not FALSE or UNKNOWN. Raises nothing."""
-        return self._evaluate(properties.headers or {}, properties) is True
+    def accepts(self, headers: "Headers", properties: Properties) -> bool:
+        """Return True if the condition is TRUE, not FALSE or UNKNOWN, for these headers and properties.
+
+        The headers need to be those of ``paths`` only. Raises nothing.
+        """
+        return self._evaluate(headers, properties) is True
+
+    def check(self, message: "Message") -> Slicing[bool]:
+        """Return True if the condition is TRUE for a message; in slices if it has many headers."""
+        names = self._names
+        if names is None:
+            names = self._names = HeaderNames()
+            for path in self.paths:
+                names.add(path)
+        headers = names.pick(message) if is_small(message) else (yield from names.pick_in_slices(message))
+        return self.accepts(headers, fields_of(message) if self.reads_properties else NO_PROPERTIES)
 
     def __repr__(self) -> str:
         return f"Selector({self.text!r})"
+
+
+def fields_of(message: "Message") -> Properties:
+    """Return the properties of a message without its headers."""
+    return decode_without_headers(message.frames, FLAGS_OFFSET)
 
 
 def compile_in_slices(text: str) -> Slicing[Selector]:
@@ -46,4 +75,4 @@ def compile_in_slices(text: str) -> Slicing[Selector]:
     from leveret.router.selector.parser import parse  # noqa: PLC0415
 
     condition = yield from parse(text)
-    return Selector(text, condition.evaluate, condition.cost)
+    return Selector(text, condition)

@@ -1,5 +1,5 @@
 """Parser from the text of a selector to its expression: lark's LALR parser with the builders of
-``expression``.
+``expression``, ``conditions`` and ``arithmetic``.
 
 Responsible for the errors of text that is not a selector. Nothing here recurses, so no text within the limit
 on its length can exhaust the stack. Importing this module builds the parser, which takes a tenth of a second:
@@ -11,7 +11,7 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
-from leveret.router.selector import expression
+from leveret.router.selector import arithmetic, conditions, expression
 from leveret.router.selector.errors import SelectorError, shown
 from leveret.router.selector.expression import Expression
 from leveret.router.turns.backlog import Slicing
@@ -79,31 +79,31 @@ class Actions(Transformer[Token, Expression]):
         return condition
 
     def disjunction(self, *parts: Expression) -> Expression:
-        return expression.any_of(parts)
+        return conditions.any_of(parts)
 
     def conjunction(self, *parts: Expression) -> Expression:
-        return expression.all_of(parts)
+        return conditions.all_of(parts)
 
     def negation(self, keyword: Token, part: Expression) -> Expression:
-        return expression.negation(part, _column(keyword))
+        return conditions.negation(part, _column(keyword))
 
     def comparison(self, left: Expression, symbol: Token, right: Expression) -> Expression:
         if symbol in MISTAKEN:
             raise SelectorError(f"expected {MISTAKEN[symbol]!r}, found {str(symbol)!r}", _column(symbol))
-        return expression.comparison(left, symbol, right)
+        return conditions.comparison(left, symbol, right)
 
     def between(
         self, value: Expression, negated: Token | None, low: Expression, high: Expression
     ) -> Expression:
-        return expression.between(value, low, high, inside=negated is None)
+        return conditions.between(value, low, high, inside=negated is None)
 
     def membership(self, value: Expression, negated: Token | None, *items: Expression) -> Expression:
-        return expression.membership(value, items, inside=negated is None)
+        return conditions.membership(value, items, inside=negated is None)
 
     def like(
         self, value: Expression, negated: Token | None, pattern: Token, escape: Token | None
     ) -> Expression:
-        return expression.like(
+        return conditions.like(
             value,
             self.string(pattern),
             None if escape is None else self.string(escape),
@@ -111,15 +111,15 @@ class Actions(Transformer[Token, Expression]):
         )
 
     def null(self, name: Expression, negated: Token | None) -> Expression:
-        return expression.null(name, inside=negated is None)
+        return conditions.null(name, inside=negated is None)
 
     def sum(self, first: Expression, *rest: Any) -> Expression:
-        return expression.arithmetic(first, list(zip(rest[::2], rest[1::2], strict=True)))
+        return arithmetic.arithmetic(first, list(zip(rest[::2], rest[1::2], strict=True)))
 
     product = sum
 
     def signed(self, sign: Token, part: Expression) -> Expression:
-        return expression.signed(sign, part, _column(sign))
+        return arithmetic.signed(sign, part, _column(sign))
 
     def name(self, token: Token) -> Expression:
         parts = list(PART.finditer(token))

@@ -59,7 +59,8 @@ class Publishing:
             raise NotImplemented_("immediate=true")
         plan = self._plans.get(message.route)
         if plan is None or plan.queues is None:
-            return in_time(self._resolve_in_slices(message), self._budget)
+            quickly = self._resolve_quickly(message, plan)
+            return quickly or in_time(self._resolve_in_slices(message), self._budget)
         if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
         properties = message.properties
@@ -74,6 +75,34 @@ class Publishing:
         plan.published += 1
         message.route = plan.route
         return message, queues
+
+    def _resolve_quickly(
+        self, message: Message, plan: RoutePlan | None
+    ) -> tuple[Message, Sequence[Target]] | None:
+        """Do the same as ``resolve`` for a message that each exchange must look at, or whose route is new.
+
+        Returns None if that takes several slices, or a plan is to be made: for a route that occurs again.
+        """
+        if plan is None:
+            if message.route[0] == 0 or not self._routes.is_new(message.route):  # 0: the default exchange
+                return None
+            exchange, routing_key = self._find(message.route)
+            check_publish(self._user, self._vhost.name, exchange, routing_key)
+        else:
+            exchange, routing_key = plan.exchange, plan.routing_key
+            if plan.granted is not self._user or plan.granted_at != self._user.generation:
+                self._grant(plan)
+        if not is_plain(message.properties):
+            message, keys = self._inspect(message, exchange.name, routing_key)
+            if len(keys) > 1:
+                return None
+        queues = self._routes.route_quickly(exchange, routing_key, message)
+        if queues is None:
+            return None
+        exchange.published += 1
+        exchange.routed += len(queues)
+        self._budget.spent()
+        return message, admitted(exchange, message, queues, self._vhost.host)
 
     def _resolve_in_slices(self, message: Message) -> Slicing[tuple[Message, Sequence[Target]]]:
         """Do the same as ``resolve`` for a message whose route is not known yet. All errors are raised in the

@@ -12,8 +12,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from leveret.protocol.amqp.header_picker import HeaderNames, is_small
+from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.queue.entry import Entry
 from leveret.router.selector import Selector, SelectorError, compile_in_slices
 from leveret.router.stream.chunk import Chunk
 from leveret.router.turns.backlog import Slicing
@@ -72,13 +73,15 @@ class ReaderFilter:
     ones that match the selector.
     """
 
-    __slots__ = ("_selector", "_unfiltered", "_values", "cost")
+    __slots__ = ("_names", "_selector", "_unfiltered", "_values", "cost")
 
     def __init__(self, values: frozenset[str] | None, unfiltered: bool, selector: Selector | None) -> None:
         self._values = values
         self._unfiltered = unfiltered
         self._selector = selector
         self.cost = 1 if selector is None else 1 + selector.cost  # in steps of a selector
+        self._names = HeaderNames()
+        self._names.add((VALUE,))
 
     def may_be_in(self, chunk: Chunk) -> bool:
         """Return True if a chunk may hold matching messages."""
@@ -94,14 +97,15 @@ class ReaderFilter:
             masks.append(_mask(None, size))
         return any(bits & mask == mask for mask in masks)
 
-    def matches(self, entry: Entry) -> bool:
-        """Return True if the message matches."""
-        properties = entry.message.properties
+    def check(self, message: Message) -> Slicing[bool]:
+        """Return True if the message matches; in slices if it has many headers."""
         if self._values is not None:
-            value = value_of(properties.headers)
+            names = self._names
+            headers = names.pick(message) if is_small(message) else (yield from names.pick_in_slices(message))
+            value = value_of(headers)
             if not (self._unfiltered if value is None else value in self._values):
                 return False
-        return self._selector is None or self._selector.matches(properties)
+        return self._selector is None or (yield from self._selector.check(message))
 
 
 def check_filter(arguments: Mapping[str, Any], what: str) -> None:

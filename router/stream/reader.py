@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from leveret.router.stream.pieces import Piece
     from leveret.router.stream.stream import Stream
 
-STEPS = 5000  # steps of selectors in one visit: about a millisecond. To decode a byte of headers is one.
+STEPS = 5000  # steps of selectors in one visit: about a millisecond. To read a byte of headers is one.
 
 
 class StreamReader(Consumer):
@@ -29,12 +29,14 @@ class StreamReader(Consumer):
 
     ``offset`` is the next one to read; ``chunk`` and ``entries`` are the messages around it, if they are in
     memory, and ``piece`` are the chunks that were read with them. ``blocked``: the reader waits for messages
-    or the disk, not for room. The stream keeps the position of its ``name``; ``single``: of the readers with
+    or the disk, not for room. ``checking`` is the rest of the check of a message with very many headers
+    against the filter. The stream keeps the position of its ``name``; ``single``: of the readers with
     this name only one is active.
     """
 
     __slots__ = (
         "blocked",
+        "checking",
         "chunk",
         "entries",
         "held",
@@ -68,6 +70,7 @@ class StreamReader(Consumer):
         self.entries: list[Entry] = []  # of the chunk
         self.piece: Piece | None = None
         self.blocked = False
+        self.checking: Slicing[bool] | None = None
         self.name = name
         self.single = single
         self.held: OrderedDict[int, None] = (
@@ -102,14 +105,20 @@ class StreamReader(Consumer):
         found: list[Entry] = []
         looked, left, cost = 0, STEPS, self.wanted.cost
         for entry in islice(self.entries, at, None):
-            looked += 1
-            if self.wanted.matches(entry):
-                found.append(entry)
-                if len(found) == count:
-                    break
             message = entry.message
+            checking = self.checking or self.wanted.check(message)
+            try:
+                next(checking)
+            except StopIteration as result:
+                self.checking = None
+                if result.value:
+                    found.append(entry)
+            else:
+                self.checking = checking
+                break
+            looked += 1
             left -= cost + len(message.frames) - message.size
-            if left <= 0:
+            if left <= 0 or len(found) == count:
                 break
         self.offset += looked
         return found, looked

@@ -113,6 +113,7 @@ class Serving:
                 reader.offset = chunk.end
                 return 1
             reader.entries = self._decode(chunk)
+            reader.checking = None
         entries, passed = reader.take(room)
         if reader.name is not None:
             reader.held.update((entry.position, None) for entry in entries)

@@ -34,6 +34,16 @@ def at_once(slices: Slicing[Result]) -> Result:
             return result
 
 
+def in_one_slice(slices: Slicing[Result]) -> Result | None:
+    """Run one slice; return the result if it was the only one, else None."""
+    try:
+        next(slices)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    return None
+
+
 def in_time(slices: Slicing[Result], budget: Budget) -> Result:
     """Run slices and return their result. Raises TakesLong if the budget is spent before."""
     while True:

@@ -98,7 +98,7 @@ async def headers_exchange(attack: Attack) -> None:
     await served(client)
 
 
-@scenario(short=1 / 10, turn=0.08)  # one such message is decoded and looked at by 50 selectors in 10 ms
+@scenario(short=1 / 10)
 async def large_header_tables(attack: Attack) -> None:
     """400 messages with header tables of 120 kB for 100 bindings of a headers exchange and 50 selectors."""
     client = await attack.client()

@@ -36,6 +36,7 @@ from leveret.router.queue.paged_run import Run
 from leveret.router.queue.queue import Queue
 from leveret.router.selector import Selector, SelectorError, compile_in_slices
 from leveret.router.session.validation import check_publish
+from leveret.router.turns.backlog import at_once
 from leveret.router.values.bounds import refused_name
 from leveret.router.values.outcome import REFUSED
 from leveret.router.vhost.death_headers import last_death
@@ -76,7 +77,7 @@ class Choice:
         """Return True if a message is selected."""
         if self.positions is not None and entry.position not in self.positions:
             return False
-        return self.selector is None or self.selector.matches(entry.message.properties)
+        return self.selector is None or at_once(self.selector.check(entry.message))
 
 
 def parse_selector(text: str) -> ResponseSteps[Selector]:

@@ -1,9 +1,10 @@
 """Destinations and messages with just what exchanges look at."""
 
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
 from leveret.router.exchange import Binding, Exchange
 
 
@@ -14,19 +15,9 @@ class Queue:
     name: str
 
 
-@dataclass(eq=False)
-class Message:
-    """A message as an exchange sees one."""
-
-    headers: dict[str, Any] = field(default_factory=dict)
-    properties: Any = None
-    frames: bytes = b""
-
-
-def message(headers: dict[str, Any] | None = None, **properties: Any) -> Any:
+def message(headers: dict[str, Any] | None = None, **properties: Any) -> Message:
     """A message with these headers and these properties; every other property is absent."""
-    absent = dict.fromkeys(("correlation_id", "message_id", "timestamp"))
-    return Message(headers or {}, SimpleNamespace(headers=headers, **absent | properties))
+    return Message.build("", "", Properties(headers=headers, **properties), b"")
 
 
 def bind(

@@ -111,7 +111,7 @@ def test_a_selector_looks_at_a_message_once_however_many_keys_match(vhost, kind,
     source = exchange(vhost, "a", kind)
     vhost.bind(source, vhost.declare_queue("q1"), "#", {"x-selector": "n = 1"})
     seen = []
-    monkeypatch.setattr(Selector, "matches", lambda self, properties: seen.append(properties) or True)
+    monkeypatch.setattr(Selector, "accepts", lambda self, headers, properties: seen.append(headers) or True)
     assert routed(vhost, "a", *"abcdef") == ["q1"]
     assert len(seen) == 1
 
@@ -134,7 +134,7 @@ def test_selectors_of_one_exchange_have_a_limit_on_their_cost(vhost, monkeypatch
         vhost.unbind(source, queue, "", {"x-selector": f"n = {number}"})
     vhost.bind(source, queue, "", {"x-selector": "n = 3"})
     vhost.delete_queue(queue)
-    assert (source.selector_cost, other.selector_cost) == (0, 0)
+    assert (source.selectors.cost, other.selectors.cost) == (0, 0)
 
 
 def test_a_headers_exchange_is_asked_with_the_message(vhost):

@@ -193,7 +193,7 @@ def test_keys_that_collapse_to_one_pattern_stay_different_bindings() -> None:
     one, two = bind(exchange, "q", "a.#"), bind(exchange, "q", "a.#.#")
     assert len(exchange.match("a", message())) == 2
     exchange.remove(two)
-    assert exchange.match("a", message()) == (one,)
+    assert list(exchange.match("a", message())) == [one]
 
 
 def test_branch_is_pruned_up_to_what_is_still_used() -> None:
@@ -323,20 +323,20 @@ def test_a_key_larger_than_a_block_has_one_of_its_own(monkeypatch: pytest.Monkey
 
 def test_cached_answer_is_given_again_until_a_binding_changes() -> None:
     exchange = TopicExchange("x")
-    first = bind(exchange, "q1", "a.*")
+    first = bind(exchange, "q1", "#.*")
     answer = exchange.match("a.b", message())
     assert exchange.match("a.b", message()) is answer
     second = bind(exchange, "q2", "#")
     assert set(exchange.match("a.b", message())) == {first, second}
     exchange.remove(first)
-    assert exchange.match("a.b", message()) == (second,)
+    assert list(exchange.match("a.b", message())) == [second]
 
 
 def test_cache_holds_no_more_than_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "CACHE_ROOM", 50)
     exchange = TopicExchange("x")
     for number in range(9):
-        bind(exchange, f"q{number}", "#")
+        bind(exchange, f"q{number}", "#.*")
     for number in range(100):
         assert len(exchange.match(f"k{number}", message())) == 9
         assert held(exchange) <= 50
@@ -346,7 +346,7 @@ def test_answer_too_large_for_the_cache_is_still_given(monkeypatch: pytest.Monke
     monkeypatch.setattr(topic, "CACHE_ROOM", 12)
     exchange = TopicExchange("x")
     for number in range(9):
-        bind(exchange, f"q{number}", "#")
+        bind(exchange, f"q{number}", "#.*")
     assert len(exchange.match("k", message())) == 9
     assert held(exchange) == 0
 

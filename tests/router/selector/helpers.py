@@ -15,7 +15,7 @@ def compile_selector(text: str) -> Selector:
 
 
 def matches(selector: str, headers: dict[str, Any] | None = None, **properties: Any) -> bool:
-    return compile_selector(selector).matches(Properties(headers=headers, **properties))
+    return compile_selector(selector).accepts(headers or {}, Properties(**properties))
 
 
 def verdict(condition: str, headers: dict[str, Any] | None = None, **properties: Any) -> bool | None:

@@ -280,4 +280,4 @@ def test_any_text_is_a_selector_or_a_selector_error(text, headers):
         assert 1 <= error.column <= min(len(text), MAX_LENGTH) + 1  # noqa: PT017  # a property of any error
         assert len(str(error).encode()) < 200  # noqa: PT017
     else:
-        assert selector.matches(Properties(headers=headers)) in (True, False)
+        assert selector.accepts(headers, Properties()) in (True, False)

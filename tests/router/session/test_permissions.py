@@ -157,11 +157,12 @@ def test_who_has_no_right_is_not_told_what_exists(node, operation, right):
         operation(client)
 
 
-def test_a_right_to_publish_is_asked_for_once(node):
+def test_permission_to_publish_is_checked_until_the_route_has_a_plan(node):
+    """A route has a plan from its second message on."""
     client = node.client()
-    for _ in range(3):
+    for _ in range(5):
         client.publish("a", "k", "x")
-    assert client.user.asked == ["write exchange x"]
+    assert client.user.asked == ["write exchange x"] * 2
 
 
 def test_a_right_that_was_taken_back_counts_from_the_next_publish(node):
