@@ -267,7 +267,8 @@ def main() -> None:
         signal.signal(number, lambda *_: interrupted.set())
     config = dict(setting.split("=", 1) for setting in options.set)
     with RabbitMQ(options.plugin, config=config, port=options.port) as node:
-        print(f"{node.url} node {node.node} files {node.directory} {node.plugin_ports or ''}", flush=True)
+        where = {"amqp": node.url, "node": node.node, "files": node.directory, **node.plugin_ports}
+        print("\n".join(f"{name}: {place}" for name, place in where.items()), flush=True)
         interrupted.wait()
 
 

@@ -17,6 +17,7 @@ FILES = {
 }
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
+SELECTED = re.compile(r"pytest (\S+\.py) -k (\w+)")
 NAME = re.compile(r"`(\w+)`")
 HEADING = re.compile(r"^#+ +(.*?)\s*$", re.MULTILINE)
 
@@ -39,6 +40,12 @@ def test_modules_named_without_a_path_exist(page):
 def test_links_of_a_page_lead_to_files(page):
     local = [link for link in names(page, LINK) if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_a_page_select_tests(page):
+    for path, word in SELECTED.findall(page.read_text()):
+        assert re.search(rf"def test_\w*{word}", (ROOT / path).read_text()), f"{path} has no test of {word}"
 
 
 def anchors(page: Path) -> set[str]:
