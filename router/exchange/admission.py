@@ -40,7 +40,7 @@ class AdmittedTargets(tuple[Target, ...]):
         return made
 
     def distribute(self, message: Message, at_a_time: int, outcomes: Outcomes) -> Slices:
-        """Hand a message to its queues, some in each slice, and add what becomes of it to ``outcomes``.
+        """Hand a message to its queues, some in each slice, and add the results to ``outcomes``.
 
         A message with the same identity that is published meanwhile waits until this one is enqueued.
         """

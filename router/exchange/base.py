@@ -80,7 +80,7 @@ class Exchange:
 
     ``by_key``: matches depend on the routing key alone. Routing calls such an exchange for every key of a
     message (CC and BCC too) and may cache the result until a binding changes. ``any_key``: the result is the
-    same for all keys. Any other exchange is called anew, once for each message and with the message's own
+    same for all keys. Any other exchange is called once for each message, with the message's own
     routing key: RabbitMQ's hash, random, headers and recent-history exchanges choose once, however many keys
     a message has. ``has_topic_permissions``: users' topic permissions apply to routing keys and binding keys.
 
@@ -168,7 +168,8 @@ class Exchange:
         return self.snapshot()
 
     def search(self, routing_key: str, message: "Message") -> Slicing[Sequence[Binding]]:
-        """Do the same as ``match`` in slices, for types that may have to check many bindings.
+        """Return the bindings that ``match`` returns, in slices, for types that may have to check many
+        bindings.
 
         Bindings that are added or removed between two slices may be found or not.
         """

@@ -2,12 +2,12 @@
 
 The binding key is a weight, and a destination's share of the messages is its share of the weights. The hash
 is that of the routing key, or of the header or property that the argument ``hash-header`` or
-``hash-property`` names; messages without it all go to the same destination. A new or removed destination
-moves only the messages that it gains or held, and these depend on nothing but names and weights: keys keep
-their queues over a restart.
+``hash-property`` names; messages without that header or property all go to the same destination. A new
+destination takes keys from others and moves no other keys; those of a removed one are shared among the rest.
+The result depends only on names and weights, so keys keep their queues over a restart.
 
 A destination counts once, as in RabbitMQ: of several bindings to it the oldest sets its weight. (RabbitMQ
-stops routing to a destination when any one of them is removed; here the next oldest takes over.)
+stops routing to a destination when any of its bindings is removed; here the next oldest sets the weight.)
 """
 
 import re
@@ -33,11 +33,11 @@ MAX_WEIGHT = 1_000_000
 class ConsistentHashExchange(Exchange):
     """One destination for each hash, by weighted rendezvous.
 
-    Hashes fall into slots. For each slot every destination draws a waiting time that depends on the two names
-    alone and is exponential with the weight as its rate; the shortest owns the slot, which happens with a
-    probability proportional to the weight. Owners are found when a slot is first used. After a change, a slot
-    whose owner still exists compares it with the newer destinations only; a slot that lost its owner compares
-    all.
+    Hashes are divided into slots. For each slot every destination has a pseudo-random waiting time,
+    exponential with the weight as its rate, which depends only on slot and destination. The destination with
+    the shortest one owns the slot, so its probability is proportional to its weight. Owners are computed when
+    a slot is first used. After a change, a slot whose owner still exists compares the owner with newer
+    destinations only; a slot that lost its owner compares all destinations.
     """
 
     type = "x-consistent-hash"
@@ -124,7 +124,7 @@ class ConsistentHashExchange(Exchange):
                 self._owners.clear()
 
     def _count(self, binding: Binding) -> None:
-        """Count a binding as that of its destination: it is the oldest."""
+        """Add a binding, the oldest to its destination, to those that compete for slots."""
         self._last += 1
         self._changes += 1
         name = " ".join(binding.identity[:2]).encode("utf-8", "surrogateescape")

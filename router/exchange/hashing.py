@@ -1,4 +1,4 @@
-"""The hash of the hash exchanges: the same in every process, so that a restart moves no key."""
+"""The hash function of the hash exchanges, the same in every process, so that a restart moves no key."""
 
 from hashlib import blake2b
 

@@ -1,8 +1,8 @@
 """Route-cache invalidation: the graph of a virtual host's exchanges, and the plans that a change makes stale.
 
-Responsible for an exchange's ``alternate``, and for the way back from anything to the exchanges that lead
-there, so that a removal costs no scan. Not for the permission to change (see ``vhost``), nor for the way of a
-message (see ``routing``).
+Responsible for an exchange's ``alternate``, and for links from each destination back to the exchanges that
+route to it, so that a removal need not search all exchanges. Not for the rules of a change (see ``vhost``),
+nor for routing messages (see ``routing``).
 """
 
 from itertools import chain
@@ -80,9 +80,8 @@ class ExchangeGraph:
     def _changed(self, exchange: Exchange) -> None:
         """Drop the plans of an exchange whose routes have changed, and of the exchanges before it.
 
-        A cached plan has marked every exchange on its way as ``planned``. Behind an exchange without the mark
-        there is no plan to drop, so that many changes in a row cost one search of a dense graph and not one
-        each.
+        A cached plan has marked every exchange that it leads through as ``planned``. The search ends at
+        exchanges without the mark, so many changes in a row cost one search of a dense graph, not one each.
         """
         if not exchange.planned:
             return

@@ -3,8 +3,8 @@ messages.
 
 Keeps as many messages as the argument ``x-recent-history-length`` says (default 20), in memory only, and
 never more than ``MAX_LENGTH`` messages and ``MAX_BYTES`` of frames: a newly bound queue gets them all in one
-turn. A message whose header ``x-recent-history-no-store`` is true is routed and not kept. Not for enqueueing:
-the caller that binds a queue passes on ``history()``.
+turn. A message whose header ``x-recent-history-no-store`` is true is routed and not kept. The caller that
+binds a queue enqueues the messages of ``history()``.
 """
 
 from collections import deque

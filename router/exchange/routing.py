@@ -7,11 +7,12 @@ once". Not for the matches of one exchange (see its class), nor for the queue's 
 A plan belongs to an exchange and a routing key. If everything on the way depends on the key alone, the plan
 holds the queues; otherwise the walk is made for each message.
 
-Plans are bounded in number and in bytes, and a plan is kept only while it is true: ``ExchangeGraph`` calls
-``drop`` for a changed exchange and for the exchanges before it. So no plan keeps a deleted queue in memory.
+Plans are bounded in number and in bytes, and a plan is kept only while it is valid: ``ExchangeGraph`` calls
+``drop`` for a changed exchange and for the exchanges that route to it. So no plan keeps a deleted queue in
+memory.
 
-A long walk is done in slices. A binding that is added or removed between two of them may count or not; a plan
-that was worked out meanwhile is not cached.
+A long walk is done in slices. A binding that is added or removed between two slices may apply or not; the
+plan of such a walk is not cached.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,11 +41,11 @@ class Target(Protocol):
         """True if the target accepts no more messages."""
 
     def enqueue(self, message: Message, now: int) -> Outcome:
-        """Take or refuse a message; return what its confirm waits for."""
+        """Enqueue or refuse a message; return the outcome, which has the entry that its confirm waits for."""
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
-        """Take messages that differ in their bodies only; return what their confirms wait for, for each of
-        them or for none. Return None if the messages have to be handed over one by one.
+        """Enqueue messages that differ in their bodies only. Return the entries that their confirms wait for:
+        one for each message, or none. Return None if the messages have to be enqueued one by one.
         """
 
 
@@ -131,11 +132,13 @@ class Routes:
         return True
 
     def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> RoutePlan:
-        """Work out the plan of a packed route, and cache it."""
+        """Return the plan of a packed route, by a walk over the exchange graph, and cache it."""
         return at_once(self.plan_in_slices(route, exchange, routing_key))
 
     def plan_in_slices(self, route: bytes, exchange: Exchange, routing_key: str) -> Slicing[RoutePlan]:
-        """Do the same in slices. The plan is not cached if exchanges changed between two slices."""
+        """Return the plan that ``plan`` returns, in slices. It is not cached if exchanges changed
+        meanwhile.
+        """
         changes = self._changes
         plan = yield from self._work_out(exchange, routing_key, route)
         if self._changes == changes:
@@ -185,7 +188,7 @@ class Routes:
     def route_in_slices(
         self, exchange: Exchange, keys: Sequence[str], message: Message
     ) -> Slicing[list[Target]]:
-        """Do the same in slices. Targets may be deleted by the time the result is returned."""
+        """Return the targets that ``route`` returns, in slices; some may have been deleted meanwhile."""
         if len(keys) > 1:
             keys = list(dict.fromkeys(keys))
         found, _ = yield from self._walk(exchange, keys, message)

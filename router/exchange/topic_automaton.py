@@ -1,8 +1,8 @@
 """Binding keys of a topic exchange with wildcards anywhere, as states of a bit-parallel automaton.
 
-A ``#`` that is not the last word, or ``*`` far behind the start, can keep very many keys undecided until the
-last word of a routing key. So all of them advance at once: each position in each key is a bit of an integer,
-and one word of a routing key is a handful of operations on integers, whatever the keys are (Baeza-Yates and
+With a ``#`` that is not the last word, or a ``*`` far from the start, very many keys may match until the last
+word of a routing key. So all keys advance at once: each position in each key is a bit of an integer,
+and one word of a routing key costs a few operations on integers, whatever the keys are (Baeza-Yates and
 Gonnet, 1992; Navarro and Raffinot, 2002). 1,000 keys of 127 words cost some 3 ms for a routing key of 255
 words; visiting their nodes one by one took 600 ms.
 
@@ -143,7 +143,7 @@ class Automaton:
         return at_once(self.search(words))
 
     def search(self, words: list[str]) -> Slicing[list[Binding]]:
-        """Do the same in slices of one block each.
+        """Return the bindings that ``match`` returns, in slices of one block each.
 
         Keys that move to another block between two slices could be missed: all blocks are searched again
         then.

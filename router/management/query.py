@@ -187,9 +187,9 @@ def with_list(
 class SortedRows:
     """Rows of JSON that are sorted by columns of their objects, in steps of about a millisecond each.
 
-    Sorting all rows at once would take 40 ms for 20,000 of them, in a thread too, since sorting holds
-    Python's global lock: runs of ``RUN`` rows are sorted as they arrive, and merged when they are read. The
-    objects are not kept: freeing 20,000 of them at once takes as long.
+    Sorting 20,000 rows at once takes 40 ms, in a thread too, because sorting holds Python's global lock.
+    Therefore runs of ``RUN`` rows are sorted as they arrive, and merged when they are read. The objects are
+    not kept, because freeing 20,000 objects at once takes as long.
     """
 
     def __init__(self, columns: Sequence[str], reverse: bool) -> None:

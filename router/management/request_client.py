@@ -53,7 +53,7 @@ class RequestClient(SessionOwner):
 
     @property
     def topology(self) -> Topology:
-        """What the user may declare in the virtual host."""
+        """The declarations and bindings of the user in the virtual host."""
         assert self.vhost is not None
         return Topology(self.vhost, self._requester, self)
 

@@ -1,1 +1,1 @@
-"""Streams: logs of messages with offsets, which consumers read without emptying them."""
+"""Streams: logs of messages with offsets, from which reading removes nothing."""

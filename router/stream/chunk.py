@@ -232,7 +232,7 @@ class Chunk:
         """Return True if the entries fill the chunk, and the first and the last have the offsets of its
         header.
 
-        A right checksum proves only that these bytes were written.
+        A correct checksum proves only that the disk returned the bytes that were written.
         """
         data, at, stop = self.data, self.start + HEAD_SIZE + self._filter_size, self.stop
         first, frames = (at, at), at

@@ -67,10 +67,10 @@ def value_of(headers: Mapping[str, Any] | None) -> str | None:
 
 
 class ReaderFilter:
-    """The messages that a reader wants.
+    """The filter of a reader: selects messages by their filter value and by a selector.
 
-    These are messages with one of ``values``, and, if ``unfiltered``, messages without a value; of these the
-    ones that match the selector.
+    A message matches if its value is one of ``values``, or (with ``unfiltered``) if it has none, and if the
+    selector, if any, is true.
     """
 
     __slots__ = ("_names", "_selector", "_unfiltered", "_values", "cost")

@@ -1,7 +1,7 @@
 """The note of a stream's first offset, written before retention removes the segments below it.
 
-Without it a stream whose segments were all removed, while its newest messages are still in the journal only,
-could not be told from one that has lost its files.
+All segments of a stream may be removed while its newest messages are in the journal only. Without the note, a
+start could not distinguish this stream from one that has lost its files.
 """
 
 from collections.abc import Mapping

@@ -39,7 +39,9 @@ def lags(stream: Stream) -> Iterator[Lag]:
 
 
 def _behind(stream: Stream, offset: int, timestamp: int) -> tuple[int, int]:
-    """Return the messages and seconds from an offset, whose messages came at that time, to the end."""
+    """Return the number of messages, and the seconds, from an offset and its time to the end of the
+    stream.
+    """
     messages = max(0, stream.committed - max(offset, stream.first))
     if not messages:
         return 0, 0

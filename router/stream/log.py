@@ -54,7 +54,7 @@ class StreamLog(Protocol):
     def notes(self) -> Notes: ...
 
     def store(self, entry: Entry, message: Message) -> None:
-        """Keep a message; then ``Stream.commit``."""
+        """Store a message; calls ``Stream.commit`` when it is on disk."""
 
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None: ...
 

@@ -39,7 +39,7 @@ class Piece:
 def find(chunks: Sequence[Chunk], offset: int) -> Chunk | None:
     """Return the chunk that holds an offset, of chunks in their order.
 
-    In a gap, which damage leaves, this is the next chunk; None if there is none.
+    For an offset that was lost by damage, returns the next chunk; None if there is none.
     """
     index = bisect_right(chunks, offset, key=FIRST) - 1
     if index >= 0 and offset < chunks[index].end:

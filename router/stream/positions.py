@@ -55,7 +55,7 @@ class Positions:
         self._all = OrderedDict(sorted(found, key=lambda each: each[1].timestamp))
 
     def put(self, name: str, offset: int, timestamp: int, notes: Notes | None) -> None:
-        """Store a position, whatever the last one was. ``offset`` is at most ``LARGEST``."""
+        """Store a position, which may be before the previous one. ``offset`` is at most ``LARGEST``."""
         position = Position(offset, timestamp)
         value = _VALUE.pack(*position)
         self._all[name] = position

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from leveret.router.stream.pieces import Piece
     from leveret.router.stream.stream import Stream
 
-STEPS = 5000  # steps of selectors in one visit: about a millisecond. To read a byte of headers is one.
+STEPS = 5000  # steps of selectors in one visit, about a millisecond; reading a byte of headers is one step
 
 
 class StreamReader(Consumer):
-    """A consumer of a stream. An acknowledgement makes room for more deliveries, and deletes nothing.
+    """A consumer of a stream. An acknowledgement allows more deliveries, and deletes nothing.
 
     ``offset`` is the next one to read; ``chunk`` and ``entries`` are the messages around it, if they are in
     memory, and ``piece`` are the chunks that were read with them. ``blocked``: the reader waits for messages
@@ -92,8 +92,9 @@ class StreamReader(Consumer):
         self.wanted = yield from reader_filter(self.arguments, self.stream.what)
 
     def take(self, count: int) -> tuple[list[Entry], int]:
-        """Return up to ``count`` matching messages of the chunk, and the number of messages passed, of which
-        there are as many as a filter can check in one visit.
+        """Return up to ``count`` matching messages of the chunk, and the number of messages passed.
+
+        The number passed is bounded by the time to filter them in one visit.
         """
         chunk = self.chunk
         assert chunk is not None
@@ -128,7 +129,8 @@ class StreamReader(Consumer):
         if not self.blocked:
             super().wake()
 
-    # -- Source: settlement of deliveries --------------------------------------------------------------------
+    # -- QueueLike: settlement of deliveries
+    # --------------------------------------------------------------------
 
     @property
     def source(self) -> "StreamReader":
@@ -157,7 +159,7 @@ class StreamReader(Consumer):
         raise self._unsettled()
 
     def give_back(self, consumed: Collection[Entry], now: int) -> None:
-        """Count the deliveries of a closed session; the next reader starts anew."""
+        """Update the counters for the deliveries of a closed session; the messages stay in the stream."""
         self.stream.counts.back += len(consumed)
 
     def reclaim(self, entries: Collection[Entry]) -> None:

@@ -1,7 +1,7 @@
 """Seek: the offset at which a stream's reader starts.
 
-Responsible for the way from a start, such as ``first`` or a time, to an offset, or to the segment that must
-be searched for it. Not for the arguments of consumers (see ``offsets``), nor for reading (see ``fetching``).
+Converts a start, such as ``first`` or a time, to an offset, or to the segment that must be searched for a
+time. Not for the arguments of consumers (see ``offsets``), nor for reading (see ``fetching``).
 """
 
 from typing import NamedTuple
@@ -12,9 +12,7 @@ from leveret.router.stream.readable import Readable
 
 
 class SeekResult(NamedTuple):
-    """An offset. If ``search`` is True, the time must be searched from there on, in the segment that begins
-    there.
-    """
+    """An offset. If ``search`` is True, it is that of a segment, which must be searched for the time."""
 
     offset: int
     search: bool = False

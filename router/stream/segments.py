@@ -51,7 +51,9 @@ class StreamSegments(list[StreamSegment]):
         return gone
 
     def ages(self, settings: QueueArguments) -> int | None:
-        """Return the time when the first segment will be too old, in ms since the epoch; None if unknown."""
+        """Return the time when the first segment exceeds the maximum age, in ms since the epoch; None if
+        unknown.
+        """
         if settings.max_age is None or len(self) < 2:
             return None
         return self[1].created + settings.max_age

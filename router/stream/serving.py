@@ -1,4 +1,4 @@
-"""Delivery to a stream's readers: in turn, from memory or from pieces read from the disk.
+"""Delivery to a stream's readers, round-robin, from memory or from pieces read from the disk.
 
 Responsible for the readers, their places and their named positions, and for decoded chunks. Not for the
 messages that can be read (see ``readable``), the start of a reader (see ``seek``) or reads (see
@@ -159,7 +159,7 @@ class Serving:
         return chunk
 
     def _enter(self, reader: StreamReader, chunks: Sequence[Chunk]) -> Chunk | None:
-        """Return the chunk of these that holds a reader's offset, or the next one behind a gap."""
+        """Return the chunk that holds a reader's offset, or if that offset is lost the next chunk."""
         chunk = find(chunks, reader.offset)
         if chunk is not None:
             reader.offset = max(reader.offset, chunk.first)
@@ -221,7 +221,7 @@ class Serving:
             elif request.time:
                 reader.offset = piece.first
                 self._note_start(reader)
-            else:  # earlier offsets may be lost by damage
+            else:  # offsets before this one may be lost by damage
                 reader.offset = max(reader.offset, piece.first)
             self._unblock(reader)
 
@@ -234,8 +234,8 @@ class Serving:
     def unreadable(self, request: ReadRequest, damage: str, *, passing: bool) -> bool:
         """Handle a piece that cannot be read; return True if the read must be repeated.
 
-        A read is repeated if the error is ``passing``. If retention has removed the segment, the readers move
-        on; else they are cancelled, so that their clients notice, and no message is skipped.
+        A read is repeated if the error is ``passing``. If retention has removed the segment, the readers
+        continue at the first offset; otherwise they are cancelled, so that no message is skipped unnoticed.
         """
         gone = request.segment < self._stream.first
         if passing and not gone and (waiting := self.fetcher.pieces.waiting(request)):

@@ -147,7 +147,7 @@ class Stream(DeclaredQueue):
     def resume_deliveries(self) -> None: ...
 
     def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
-        """Repair the stream after an exception: nothing is lost, only its deliveries must be called again."""
+        """Repair the stream after an exception: remove readers of ended sessions and schedule deliveries."""
         self._packer.cut(self.next - self.committed)
         self._ages = 0
         self.retain(now)
@@ -268,7 +268,7 @@ class Stream(DeclaredQueue):
         self.tail.written(last.end, idle=True)
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
-        """Restore what the stream remembers from its notes. Raises ValueError and struct.error."""
+        """Restore positions, gaps and publishers from the notes. Raises ValueError and struct.error."""
         self.positions.recall(notes)
         self.publishers.recall(notes)
         self.serving.gaps = known_gaps(notes)
@@ -281,7 +281,7 @@ class Stream(DeclaredQueue):
         self.commit(self.next, timestamp)
 
     def skip(self, offset: int) -> None:
-        """Skip to an offset: messages before it exist, or are lost, and no offset is assigned again."""
+        """Assign offsets from this one on: earlier ones belong to stored or lost messages."""
         if offset > self.next:
             for first, count in without(self.next, offset, self.serving.gaps):
                 last = first + count - 1
@@ -370,8 +370,8 @@ class Stream(DeclaredQueue):
     def set_position(self, name: str, offset: int) -> None:
         """Store a position for a consumer name.
 
-        Raises PreconditionFailed while a consumer of that name reads, and for an offset beyond the end, where
-        the consumer would wait for no visible reason.
+        Raises PreconditionFailed while a consumer of that name exists, and for an offset beyond the end,
+        which a client could not distinguish from a stream without new messages.
         """
         if offset > self.committed:
             raise PreconditionFailed(

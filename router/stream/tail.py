@@ -10,7 +10,7 @@ from operator import attrgetter
 from leveret.router.stream.chunk import Chunk
 
 TAIL = 1 << 20  # bytes of chunks that stay while the stream has readers
-IDLE_TAIL = 1 << 16  # and while it has none
+IDLE_TAIL = 1 << 16  # bytes of chunks that stay while it has none
 TIMESTAMP = attrgetter("timestamp")
 
 

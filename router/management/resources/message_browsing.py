@@ -89,8 +89,8 @@ def parse_selector(text: str) -> ResponseSteps[Selector]:
 
 
 def check_reader(call: Call, queue: AnyQueue) -> None:
-    """Raise HttpError or AccessRefused if the user may not, or no longer, use the API here and read the
-    queue.
+    """Raise HttpError or AccessRefused unless the user may (still) use the API in the virtual host and read
+    the queue.
     """
     in_vhost(call)
     call.user.check(queue.vhost, "read", "queue", queue.name)
@@ -165,9 +165,9 @@ Check = Callable[[Sequence[Entry]], None]  # raises if the user may not act on t
 
 
 def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> ResponseSteps[Response]:
-    """Act on the messages that the body selects, within its limits; each leaves the queue then.
+    """Apply ``act`` to the messages that the body selects, within its limits, and remove them from the queue.
 
-    That may take hours: permissions are checked again before each group of messages.
+    This may take hours: permissions are checked again before each group of messages.
     """
 
     def check(entries: Sequence[Entry]) -> None:
@@ -302,8 +302,8 @@ def replay(call: Call) -> ResponseSteps[Response]:
     """Return dead letters to the queues where they died, in their original form, by the first entry of
     ``x-death``.
 
-    Their headers about deaths are removed, so that counters of deaths start anew; an expiration that was
-    removed does not come back.
+    Their dead-letter headers are removed, so that programs count deaths from zero. An ``expiration`` that
+    dead-lettering removed is not restored.
     """
     queue = browsable(call)
     vhost = call.vhost
