@@ -1,8 +1,8 @@
 """The server's side of an HTTP/1.1 connection, sans-IO, on h11: bytes -> requests, responses -> bytes.
 
-Responsible for what h11 leaves to its user: limits, one request at a time, 100-continue, HEAD, and the
-refusal of requests that two programs could read in two ways. Not for paths (see ``router/web``), nor for
-timeouts (see ``router/server/http.py``).
+Responsible for the parts that h11 does not handle: limits, one request at a time, 100-continue, HEAD, and the
+refusal of ambiguous requests. Not for paths (see ``router/web``), nor for timeouts (see
+``router/server/http.py``).
 
 Sources: RFC 9110 and RFC 9112.
 """

@@ -34,8 +34,8 @@ def decode_method(data: bytes, offset: int, end: int) -> Method:
 
     Raises FrameError when the arguments are truncated, too long or hold a short string that is not UTF-8.
     RabbitMQ checks no short strings in methods that carry content; there they keep their bytes as surrogate
-    escapes. Raises NotImplemented_ for an unknown method and SyntaxError_ for a malformed table; on both
-    RabbitMQ drops the connection without a word.
+    escapes. Raises NotImplemented_ for an unknown method and SyntaxError_ for a malformed table; in both
+    cases RabbitMQ closes the connection without a frame.
     """
     payload = data[offset:end]
     if len(payload) < _IDS.size:

@@ -111,7 +111,7 @@ class ServerConnection:
 
     @property
     def refused_header(self) -> bool:
-        """True if the client spoke another protocol; ``PROTOCOL_HEADER`` is the whole answer to that."""
+        """True if the client spoke another protocol; the only reply is ``PROTOCOL_HEADER``."""
         return self.state is ConnectionState.CLOSED and self._header not in PROTOCOL_HEADERS
 
     def start(self) -> bytes:
@@ -162,8 +162,8 @@ class ServerConnection:
         self.heartbeat = tuned.heartbeat
 
     def closing(self) -> None:
-        """Enter CLOSING after the server has sent connection.close: from here on all but its answer is
-        ignored.
+        """Enter CLOSING after the server has sent connection.close: all commands except connection.close-ok
+        are ignored from now on.
         """
         self.state = ConnectionState.CLOSING
         self.reader.scope = Scope.CLOSES

@@ -58,8 +58,8 @@ TOO_DEEP = f"tables and arrays are nested more than {MAX_DEPTH} deep; use fewer 
 TOO_MANY = "more than {0} entries in one {1}; use several"
 TOO_LARGE = "the number {} does not fit in 64 bits; send it as text"
 PEER = Bounds(MAX_DEPTH, MAX_ENTRIES)  # for tables that a peer sends or that are sent to one
-# For messages in the broker, which adds to the headers of an accepted message: x-death and the like, or the
-# level of nesting that the firehose puts around the headers.
+# For messages in the broker, which adds headers such as x-death to an accepted message, or nests the headers
+# one level deeper for the firehose.
 KEPT = Bounds(MAX_DEPTH + 8, MAX_ENTRIES + 64)
 
 _LENGTH = Struct(">I")
@@ -289,7 +289,7 @@ def _encode_float(value: float) -> bytes:
 
 
 def _encode_decimal(value: Decimal) -> bytes:
-    """A decimal is a scale (one byte) and a signed 32-bit number of that many decimal places."""
+    """Encode a decimal: the number of decimal places (one byte), then a signed 32-bit number."""
     exponent = value.as_tuple().exponent
     try:
         scale = max(0, -int(exponent))

@@ -9,7 +9,7 @@ from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_0, VERSIONS
 from leveret.protocol.stomp.values import SHOWN, find_number
 
-HEARTBEAT_MIN = 1000  # ms: shorter intervals would cost more than they are worth
+HEARTBEAT_MIN = 1000  # ms
 HEARTBEAT_MAX = 10**10  # ms; longer intervals are cut to it
 
 

@@ -75,7 +75,7 @@ class Channel:
         self._replies.write(method_frame(self.number, method) + frames)
 
     def send_confirms(self) -> None:
-        """Send the publisher confirms that are certain by now."""
+        """Send the publisher confirms of messages that are on disk or settled."""
         for number, multiple, accepted in self.session.verdicts():
             frame = ack_frame if accepted else nack_frame
             self._replies.write(frame(self.number, number, multiple))

@@ -31,7 +31,8 @@ class ChannelState(Enum):
 
 
 # (state, the client's command) -> state. The broker's own channel.close leads from OPEN to CLOSING. An open
-# channel handles all other commands; a closing one ignores them, since the client sent them before it knew.
+# channel handles all other commands. A closing channel ignores them: the client sent them before it received
+# channel.close.
 TRANSITIONS: dict[tuple[ChannelState, type], ChannelState] = {
     (ChannelState.ABSENT, m.ChannelOpen): ChannelState.OPEN,
     (ChannelState.OPEN, m.ChannelClose): ChannelState.ABSENT,

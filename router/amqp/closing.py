@@ -1,6 +1,6 @@
 """Errors as channel.close and connection.close: the one place where errors become methods.
 
-Sources: AMQP 0-9-1 1.4.2.9 and 1.5.2.5; RabbitMQ for which method is blamed.
+Sources: AMQP 0-9-1 1.4.2.9 and 1.5.2.5; RabbitMQ for the method that is named as the cause.
 """
 
 from typing import TypeVar

@@ -1,8 +1,8 @@
-"""The commands on an open channel: the table of handlers, and how replies are sent.
+"""The commands on an open channel: the table of handlers, and sending replies.
 
 A handler is a function of the channel and the command, in the file of its class; it returns the reply or
-None. Not here: publishes, which the connection hands to the session directly, and opening and closing
-channels (``channels``).
+None. Not for publishes, which the connection passes to the session directly, nor for opening and closing
+channels (see ``channels``).
 """
 
 from collections.abc import Callable
@@ -51,10 +51,11 @@ DECLARATIONS = frozenset((m.ExchangeDeclare, m.ExchangeBind, m.QueueDeclare, m.Q
 
 
 def handle(channel: Channel, command: Command) -> Callable[[], None] | None:
-    """Do what a command asks and answer it, unless it wants no answer. What it does may be ``unfinished``,
-    see ``Session``: returned is then what answers it when that is over.
+    """Execute a command, and send its reply unless it has none.
 
-    Raises CommandInvalid for what no client sends on a channel, and whatever the command is refused with.
+    If the session's work is ``unfinished`` afterwards, return a function that sends the reply when the work
+    has ended. Raises CommandInvalid for a command that clients do not send on a channel, and the errors of
+    the command.
     """
     handler = HANDLERS.get(type(command))
     if handler is None:
@@ -73,7 +74,7 @@ def handle(channel: Channel, command: Command) -> Callable[[], None] | None:
 
 
 def _answer(channel: Channel, command: Command, reply: m.Method | None, changes: TopologyChanges) -> None:
-    """Send the reply to a command that has made these changes."""
+    """Send the reply to a command, after ``changes`` of the command are on disk."""
     if changes or type(command) is m.TxCommit:
         channel.hold_replies()
     elif type(command) in DECLARATIONS:  # it may depend on a change by another client that is not on disk

@@ -1,8 +1,8 @@
 """An AMQP connection, sans-IO: the loop over commands, refusals, and the close.
 
-Every refusal comes here and ends a channel or the connection. Not here: the handshake (``handshake``), which
-channels are open (``channels``), what commands do on an open channel (``commands``), and what connections of
-all protocols have in common (``session.client_connection``).
+Each refused command closes a channel or the connection here. Not for the handshake (see ``handshake``), the
+state of channels (``channels``), the commands on an open channel (``commands``), and the parts that
+connections of all protocols share (``session.client_connection``).
 """
 
 from collections.abc import Callable, Iterable
@@ -73,7 +73,7 @@ class AmqpConnection(AmqpHandshake):
         if self._put_off or self.unfinished:
             commands = [*self._put_off, *commands]
             self._put_off = []
-            if self.unfinished:  # those wait as well
+            if self.unfinished:  # the commands of this read wait as well
                 self._put_off = commands
                 return 0
         if before is ConnectionState.HEADER and self.wire.state is not before:
@@ -129,7 +129,8 @@ class AmqpConnection(AmqpHandshake):
                 else:
                     answer = handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():
-                        # A few bytes can request much: the rest waits until the client has read this.
+                        # A few bytes can request many replies: later commands wait until the client has read
+                        # these.
                         self._put_off = list(commands)
                         break
             except AmqpError as error:
@@ -150,8 +151,8 @@ class AmqpConnection(AmqpHandshake):
                 break
 
     def _refuse(self, behind: Iterable[tuple[int, Command]]) -> bool:
-        """Close the channel or the connection of ``_refused``. Return False if that must wait for a later
-        turn, and with it all commands ``behind`` it.
+        """Close the channel or the connection of the refused command. Return False if the close must wait for
+        a later turn; the commands ``behind`` it then wait too.
         """
         assert self._refused is not None
         if not self.broker.catch_up_for(self):
@@ -165,7 +166,9 @@ class AmqpConnection(AmqpHandshake):
     def _over(
         self, channel: Channel | None, command: Command, answer: Callable[[], None] | None
     ) -> Callable[[Exception | None], None]:
-        """Return what answers or refuses a command when all its work is done."""
+        """Return the function that sends the reply, or closes the channel, when a command's work has
+        ended.
+        """
 
         def over(error: Exception | None) -> None:
             is_open = channel is not None and self.channels.open.get(channel.number) is channel
@@ -180,7 +183,7 @@ class AmqpConnection(AmqpHandshake):
         return over
 
     def _await(self, wait: Postponed | NextMessagePending, *commands: tuple[int, Command]) -> None:
-        """Handle these commands when the first of them need wait no longer."""
+        """Keep these commands until the first of them need not wait any longer."""
         self._put_off = list(commands)
         if isinstance(wait, Postponed):
             self.resume_after(wait.work, self._crash_if_failed)
@@ -196,7 +199,9 @@ class AmqpConnection(AmqpHandshake):
         return self.wire.reader.incomplete()
 
     def notify_blocked(self, reason: str | None) -> None:
-        """Notify the client ahead of replies that wait for the disk, which may have raised the alarm."""
+        """Notify the client, ahead of replies that wait for the disk: the disk may be the reason of the
+        alarm.
+        """
         if self.capabilities.blocked_notify:
             method = m.ConnectionUnblocked() if reason is None else m.ConnectionBlocked(reason)
             self.outbox.write(method_frame(0, method))
@@ -211,7 +216,7 @@ class AmqpConnection(AmqpHandshake):
     def _without_channel(self, number: int, command: Command) -> None:
         """Handle a command on channel 0, or one that opens or closes a channel."""
         if self.finished or self.wire.state is ConnectionState.CLOSED:
-            return  # sent before the client knew of the end
+            return  # sent before the client received connection.close
         if number == 0:
             self._control(command)
         elif self.wire.state is not ConnectionState.CLOSING and self.channels.receive(
@@ -237,7 +242,7 @@ class AmqpConnection(AmqpHandshake):
             COMMANDS[type(command)](self, command)
 
     def _left(self, error: Exception | None) -> None:
-        """The exclusive queues of a closing client are deleted: answer its close."""
+        """Send close-ok, after the exclusive queues of a closing client are deleted."""
         self._leaving = None
         if error is not None:
             self.crash(error)
@@ -245,7 +250,7 @@ class AmqpConnection(AmqpHandshake):
             self._close_ok()
 
     def _close_ok(self) -> None:
-        """Answer the client's close, and finish when all replies are written."""
+        """Send close-ok, and finish when all replies are written."""
         self.send(m.ConnectionCloseOk())
         if self.replies.holding:
             self.broker.commit_waiters.add(self)
@@ -254,7 +259,7 @@ class AmqpConnection(AmqpHandshake):
             self.finish()
 
     def owes_confirms(self, channel: Channel, batch: int) -> None:
-        """Note that a channel has publishes to be confirmed."""
+        """Schedule confirms for a channel: when this batch is on disk, or (0) at the end of the turn."""
         self.channels.owed.add(channel, batch)
         self.broker.commit_waiters.add(self)
 
@@ -315,7 +320,7 @@ class AmqpConnection(AmqpHandshake):
         self._refused = None
 
     def drained(self) -> None:
-        """The outbox has room again: handle the commands that waited for it, and let consumers have more."""
+        """Handle the commands that waited for room in the outbox, and wake consumers."""
         self.receive(b"")
         super().drained()
 

@@ -21,7 +21,7 @@ def declare(channel: Channel, method: m.ExchangeDeclare) -> m.ExchangeDeclareOk:
 
 
 def delete(channel: Channel, method: m.ExchangeDelete) -> m.ExchangeDeleteOk:
-    """Raises Postponed while very many bindings are taken away."""
+    """Delete an exchange. Raises Postponed while very many bindings are deleted."""
     work = channel.topology.loosen_exchange(method.exchange, if_unused=method.if_unused)
     if work is not None:
         raise Postponed(work)

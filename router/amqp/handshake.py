@@ -1,6 +1,6 @@
 """The beginning of an AMQP connection: protocol header, login, tuning, and the choice of a virtual host.
 
-Which of these commands may come when, and what the client may choose, is decided by ``ServerConnection``.
+``ServerConnection`` decides which commands are allowed in each state, and which values a client may choose.
 
 Sources: AMQP 0-9-1 1.4.2 and 2.2.4; RabbitMQ for the capabilities and the reply texts.
 """

@@ -44,8 +44,9 @@ def purge(channel: Channel, method: m.QueuePurge) -> m.QueuePurgeOk:
 
 
 def delete(channel: Channel, method: m.QueueDelete) -> None:
-    """Consumers of this channel learn of the end of their queue after the reply, as in RabbitMQ. Raises
-    Postponed while very many bindings are taken away.
+    """Delete a queue. Raises Postponed while very many bindings are deleted.
+
+    As in RabbitMQ, consumers of this channel are sent basic.cancel after the reply.
     """
     name = channel.queue_name(method.queue)
     work = channel.topology.loosen_queue(name, if_unused=method.if_unused, if_empty=method.if_empty)

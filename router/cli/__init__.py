@@ -45,7 +45,7 @@ from leveret.router.cli.lazy_group import LazyGroup
 def main() -> None:
     """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does.
 
-    serve runs the broker, and store reads its data directory. publish, consume, work and bench talk to any
+    serve runs the broker, and store reads its data directory. publish, consume, work and bench connect to any
     AMQP 0-9-1 broker. The others use a management API, leveret's or RabbitMQ's. LEVERET_URL or a context
     selects the broker.
     """

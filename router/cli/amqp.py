@@ -43,7 +43,8 @@ def find_broker(url: str | None, vhost: str | None) -> "Address":
 def run_connected(
     url: str | None, vhost: str | None, name: str, work: "Callable[[BrokerConnection], Awaitable[None]]"
 ) -> None:
-    """Connect, run ``work``, and close in good order; SIGINT and SIGTERM end it early, which is no failure.
+    """Connect, run ``work``, and close the connection. SIGINT and SIGTERM end ``work`` early, without a
+    failure.
 
     Raises Failure, with advice, for refusals of the broker.
     """

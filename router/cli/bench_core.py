@@ -38,7 +38,7 @@ def core(
     listed: bool,
     form: str,
 ) -> None:
-    """Measure the core of this leveret: no broker is needed, and none is asked.
+    """Measure the core of this leveret, without a broker.
 
     The bytes of clients go through a connection, the exchanges, the queues and the journal of a broker in
     this process, up to the bytes that are sent to clients. Nothing is written to a disk, and no socket is

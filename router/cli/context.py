@@ -22,7 +22,7 @@ COLUMNS = (
 
 @click.group()
 def context() -> None:
-    """Name brokers, and choose which of them commands talk to.
+    """Name brokers, and choose the broker that commands use.
 
     `--context NAME` or LEVERET_CONTEXT selects a broker for one command, `leveret context use NAME` for all
     later commands. --url, --api and the variables LEVERET_URL and LEVERET_API have priority over the context
@@ -58,7 +58,7 @@ def list_contexts(listing: Listing) -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--use", "use_it", is_flag=True, help="Use it from now on.")
 def add(name: str, url: str | None, api_url: str | None, password_stdin: bool, use_it: bool) -> None:
-    """Name a broker, or change what NAME stands for.
+    """Name a broker, or change the URLs of NAME.
 
     Give --url, --api or both; one is derived from the other. If a URL has a user and no password, the command
     asks for the password, which keeps it off the command line. Passwords are stored in

@@ -16,7 +16,7 @@ class Bar:
         self._messages = 0
 
     def advance(self, messages: int, size: int) -> None:
-        """Count ``messages`` more, which made up ``size`` bytes of the input."""
+        """Count more ``messages``, which are ``size`` bytes of the input."""
         self._messages += messages
         elapsed = self._progress.tasks[0].elapsed or 0
         rate = round(self._messages / elapsed) if elapsed else 0

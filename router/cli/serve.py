@@ -85,8 +85,8 @@ def serve(
     except SettingsError as error:
         raise WrongUsage(str(error)) from None
 
-    # Imported here, so that help and refused settings are quick. Imported modules stay, so a search for
-    # garbage among them would be in vain.
+    # Imported here, so that help and refused settings are quick. Garbage collection is off meanwhile, because
+    # imported modules are never garbage.
     gc.disable()
     import trio
 

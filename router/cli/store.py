@@ -69,9 +69,9 @@ def check(directory: Path, repair: bool) -> None:
 def snapshot(api: "Api", name: str | None) -> None:
     """Take a snapshot of the data directory of a running broker, without stopping it.
 
-    The snapshot holds everything that was confirmed before the command began. It is a data directory of its
-    own, snapshots/NAME in that of the broker; NAME is the time if it is not given. The user must be an
-    administrator.
+    The snapshot contains every message that was confirmed before the command began. It is a data directory of
+    its own, snapshots/NAME in that of the broker; the default of NAME is the current time. The user must be
+    an administrator.
     """
     from datetime import UTC, datetime
 
@@ -91,9 +91,9 @@ def snapshot(api: "Api", name: str | None) -> None:
 def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
     """Print the messages in the data directory DIR, one JSON object a line.
 
-    Queues and streams come in the order of their declaration, the messages of each in their order, those of a
-    stream with offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding". Messages that a
-    broker could not write to its journal and has set aside come last, with "set_aside".
+    Queues and streams are printed in the order of their declaration, with their messages in order; messages
+    of streams have offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding". Messages that
+    a broker could not write to its journal and has set aside are printed last, with "set_aside".
     """
 
     from leveret.router.store.journal.recovery import recover
@@ -114,7 +114,7 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
         streams = stream_files(files, directory)
         for row in wanted:
             state = found.queues[row.id]
-            # After a crash it is unknown what was delivered, and everything comes as redelivered.
+            # After a crash it is unknown which messages were delivered: a broker marks all as redelivered.
             delivered = state.next_position if lock.stopped is None else state.delivered
             if is_stream(row):
                 messages = stream_messages(files, directory, row.id, streams.get(row.id, []), state)
@@ -147,7 +147,7 @@ def _opened(directory: Path) -> Iterator["Lock"]:
     try:
         yield held
     except BrokenPipeError:
-        raise  # the reader of the output has closed it; click ends without an error
+        raise  # the program that reads the output has closed it; click ends without an error
     except (DamageError, FormatError, MetadataError, OSError) as error:
         raise Failure(str(error)) from None
     finally:

@@ -165,7 +165,7 @@ def positions(api: Api, name: str, vhost: str, listing: Listing) -> None:
 @vhost_option
 @managed
 def lag(api: Api, name: str, vhost: str, listing: Listing) -> None:
-    """Show how far the consumers of the stream NAME are behind its end."""
+    """Show the lag of the consumers of the stream NAME: the messages that they have not read."""
     listing.show(lambda: _ask(api, vhost, name)["consumers"])
 
 

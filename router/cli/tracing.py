@@ -26,7 +26,7 @@ class Tracing:
         self.shared = False
 
     def look(self) -> None:
-        """Set ``shared``: True if tracing is off, or on for other taps only. Raises Failure."""
+        """Set ``shared``: True if tracing is off, or was switched on by other taps. Raises Failure."""
         try:
             on = self._is_on()
         except ObjectNotFound:
@@ -52,7 +52,7 @@ class Tracing:
             return
         while not (watched := bool(self._bindings())) and self._is_on():
             self._switch(on=False)
-            if self._bindings():  # a new tap has found tracing on meanwhile
+            if self._bindings():  # a new tap has started meanwhile and found tracing on
                 self._switch(on=True)
         if watched:
             notice("tracing stays on: other queues are bound to it")

@@ -123,9 +123,9 @@ def work(
 ) -> None:
     """Run COMMAND for each message of QUEUE, with the body on its standard input.
 
-    Put -- before the command. Properties and headers are in LEVERET_MSG_* variables. Exit status 0 of the
-    command acknowledges the message; after any other the message waits in the broker and comes again. SIGTERM
-    and SIGINT let running commands end; a second one kills them.
+    Put -- before the command. Properties and headers are in LEVERET_MSG_* variables. If the exit status of
+    the command is 0, the message is acknowledged; otherwise it waits in the broker and is delivered again.
+    After SIGTERM or SIGINT the running commands may end; a second signal kills them.
 
     \b
     Exit status: 0  ended as requested
@@ -176,7 +176,7 @@ def parse_backoff(text: str) -> "Backoff":
 
 
 def _check_command(name: str) -> None:
-    """Refuse a command that cannot be executed before any message is taken for it."""
+    """Raise NotExecutable or NoCommand before any message is consumed."""
     import os
     import shutil
 

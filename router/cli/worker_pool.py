@@ -33,7 +33,7 @@ Notice = Callable[[str], None]
 
 
 class NoWork(ClientError):
-    """The queue is one that workers cannot use."""
+    """Workers cannot consume from the queue."""
 
 
 @dataclass(frozen=True, slots=True)

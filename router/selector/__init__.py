@@ -24,9 +24,9 @@ __all__ = ["NO_PROPERTIES", "Selector", "SelectorError", "compile_in_slices", "f
 class Selector:
     """A compiled selector.
 
-    ``text`` is its source, ``cost`` its longest time for a message, in times that of one name. ``paths`` are
-    the headers that it reads, and entries of tables in headers; ``reads_properties`` is True if it reads
-    other properties. ``required`` as in ``Expression``.
+    ``text`` is its source; ``cost`` is its longest time for a message, in units of the time to evaluate one
+    name. ``paths`` are the headers that it reads, and entries of tables in headers; ``reads_properties`` is
+    True if it reads other properties. ``required`` as in ``Expression``.
     """
 
     __slots__ = ("_evaluate", "_names", "cost", "paths", "reads_properties", "required", "text")

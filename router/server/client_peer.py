@@ -1,4 +1,4 @@
-"""Interface of a client at the other end of a connection, whatever carries its bytes."""
+"""Interface of a client at the other end of a connection, over a socket, TLS or WebSocket."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -22,7 +22,7 @@ class ClientPeer(Protocol):
     def ends(self) -> ConnectionEnds: ...
     @property
     def occupant(self) -> Occupant | None:
-        """Return its connection as a holder of places."""
+        """Return the place of the client's connection within the connection limits."""
 
     @property
     def user(self) -> str | None:

@@ -1,8 +1,8 @@
-"""Reads from one client: decides when its socket is read without waiting until it is readable.
+"""Reads from one client, if possible without waiting for Trio to report the socket as readable.
 
-A client with one request at a time has often sent the next one by the time the answer to the last is on its
-way. Reading it at once saves a pass of Trio's loop, about 15 of 60 us of such a turn. A vain attempt takes
-1 to 2 us, so attempts become rare for a client that does not answer at once.
+A client that sends one request at a time has often sent the next one when the reply to the previous one was
+sent. Reading it at once saves a pass of Trio's loop, about 15 of 60 us of such a turn. An attempt without
+data takes 1 to 2 us, so attempts become rare for a client that does not send at once.
 """
 
 import trio
@@ -12,13 +12,13 @@ from leveret.router.server.driver import Driver
 from leveret.router.server.outbox import BufferedOutbox
 
 IN_A_ROW = 16  # reads without waiting, after which other tasks run;
-SERIES = 0.001  # so they do when these reads and their turns have taken so many seconds
+SERIES = 0.001  # seconds of such reads and their turns, after which other tasks run
 SKIPPED = 64  # answered turns at most between two attempts
 
 
 class ClientReads:
-    """Reads of one client. A read without waiting follows a turn that has answered the client, as long as
-    the last such attempt found data; after a vain one the next 1, 2, 4 ... answered turns are skipped.
+    """Reads of one client. After a turn that sent data to the client, a read is attempted without waiting.
+    After each attempt without data, the next 1, 2, 4 ... such turns are skipped.
     """
 
     __slots__ = ("_driver", "_in_a_row", "_outbox", "_peer", "_sends", "_skip", "_stream", "_until", "_vain")

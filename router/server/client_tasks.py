@@ -1,7 +1,7 @@
 """Tasks of one client's connection: a reader that feeds the core, a writer that empties the outbox.
 
-The only awaits on a message's way are here, one for each batch of reads and of writes, and so is the
-exception boundary of a connection. Not for the protocol of the client (see ``amqp`` and ``stomp``).
+A message passes only two awaits, both here: one for each read, one for each write. Exceptions of a connection
+are caught here too. Not for the protocol of the client (see ``amqp`` and ``stomp``).
 """
 
 from collections.abc import Callable, Iterator
@@ -30,8 +30,8 @@ BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class CoreConnection(Protocol):
-    """Core side of a client's connection, of any protocol. While ``unfinished``, the client is not read from:
-    commands that it has sent are still being executed.
+    """Core side of a client's connection, of any protocol. The client is not read from while ``unfinished``
+    is True: commands that it has sent are still being executed.
     """
 
     unfinished: bool

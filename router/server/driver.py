@@ -1,9 +1,9 @@
 """Clock of the core: sets the time, ends batches, and runs timers.
 
-Responsible for the two tasks that act without input of a client: one for timers, one for work left over from
-earlier turns. An exception there, or in the delivery of queues, belongs to no client: it is logged, and the
-broker goes on, unless the store has failed: then the broker stops. Gives each turn its time budget;
-``turn_meter`` measures how long it takes.
+Responsible for the two tasks that act without input of a client: one for timers, one for unfinished work of
+earlier turns. An exception in these tasks, or in the delivery of queues, ends no client's connection: it is
+logged, and the broker stops only if the store has failed. Sets the time budget of each turn;
+``turn_meter`` measures the duration of turns.
 """
 
 import math
@@ -60,7 +60,7 @@ class Driver:
         return now
 
     def failed(self, what: str, error: BaseException) -> None:
-        """Log an exception that belongs to no client, and let the store decide if the broker may go on."""
+        """Log an exception that no client has caused; the broker stops if the store has failed."""
         self._log.error(what, exc_info=error)
         self.broker.failed(error)
 
@@ -71,8 +71,8 @@ class Driver:
         self.end()
 
     def end(self, *, left_over: bool = False) -> None:
-        """Complete the batch: deliver, and with ``left_over`` continue work of earlier turns; wake the tasks
-        that have something to do.
+        """Complete the batch: deliver, and with ``left_over`` continue work of earlier turns. Then wake the
+        tasks for timers and for left-over work if they are needed.
         """
         broker = self.broker
         self._handled = time.perf_counter()
@@ -127,7 +127,7 @@ class Driver:
             held.set()
 
     def release_waiting(self, *, committed: bool) -> None:
-        """Let waiting clients continue: the store has committed, or has another reason to go on."""
+        """Let clients that wait for the disk continue, after a commit or a change of the store's state."""
         if committed:
             self._taken = 0
         self._relief.set()

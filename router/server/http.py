@@ -44,9 +44,9 @@ ALWAYS = (
 
 @dataclass
 class HttpSite:
-    """Everything that is served over HTTP at some listeners. ``services`` are the WebSocket services by path.
-    ``bodies`` limits the memory of requests, ``places`` the number of connections; a WebSocket takes a place
-    of its service instead. ``elsewhere`` returns the addresses of another protocol.
+    """The routes and WebSocket services of some HTTP listeners. ``services`` are the WebSocket services by
+    path. ``bodies`` limits the memory of requests, ``places`` the number of connections; a WebSocket counts
+    as a connection of its service instead. ``elsewhere`` returns the addresses of another protocol.
     """
 
     driver: Driver

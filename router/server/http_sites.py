@@ -42,10 +42,10 @@ Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
 
 
 class HttpSites:
-    """The site at ``listen.http``, and the one at ``listen.web_stomp``, which has only what RabbitMQ has
-    there.
+    """The site at ``listen.http``, and the one at ``listen.web_stomp``, which serves STOMP over WebSocket
+    only, like RabbitMQ's plugin.
 
-    ``amqp`` and ``stomp`` serve WebSocket clients, who take ``places``, as clients of sockets.
+    ``amqp`` and ``stomp`` serve WebSocket clients, which count against ``places`` like clients of sockets.
     """
 
     def __init__(

@@ -66,9 +66,10 @@ def resident_memory() -> int:
 def give_memory_back() -> None:
     """Return freed memory that the C library keeps to the system.
 
-    glibc keeps it below whatever is still in use, for ever: after a backlog of 400 MB in bodies of 20 kB was
-    drained, 398 MB of it stayed, and an alarm would never have been cleared. Trimming takes 30 ms then, and
-    less than one when there is nothing to give. (Smaller objects are CPython's, which gives them back.)
+    glibc keeps freed memory between blocks that are in use: after a backlog of 400 MB in bodies of 20 kB was
+    drained, 398 MB stayed resident, and an alarm would never have been cleared. Trimming took 30 ms then, and
+    takes less than 1 ms if there is nothing to return. (CPython manages small objects, and returns their
+    memory.)
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,9 +1,10 @@
 """Bytes that wait to be sent to one connection, with flow control.
 
-The core writes to it synchronously; one task of the connection sends its bytes in large pieces, another reads
-from the client while the outbox is open. The few bytes of most batches, a confirm or a message, are sent when
-the batch ends, since waking a task takes longer than sending; so are large bodies, which need not be joined
-with others. The sending task is started when it has something to send: many connections never need it.
+The core writes to an outbox synchronously. One task of the connection sends the bytes in large pieces;
+another reads from the client while the outbox is open. A few bytes, such as a confirm or a message, are sent
+directly at the end of the batch, because waking a task takes longer than sending. Large bodies are sent
+directly too, because they need not be joined with others. The sending task is started when it has something
+to send: many connections never need it.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,8 +36,8 @@ class Outboxes:
 
 
 class BufferedOutbox:
-    """Above ``high`` unsent bytes a connection gets no deliveries and is not read from, until ``low`` is
-    reached.
+    """The unsent bytes of one connection. From ``high`` bytes on the connection gets no deliveries and is not
+    read from, until no more than ``low`` are left.
 
     ``size`` is the number of unsent bytes; ``paused`` is True if the client is not read from for another
     reason. ``open`` is the cancel scope of reading: ``close`` cancels it.
@@ -118,7 +119,7 @@ class BufferedOutbox:
             due.append(self)
 
     def end_batch(self, now: int) -> None:
-        """Send what was written if it is little, or large; the task sends the rest."""
+        """Send the bytes of this batch if they are few, or large chunks; the writer task sends the rest."""
         if self._wake is None:
             return
         size, chunks = self.size, self._chunks
@@ -141,7 +142,7 @@ class BufferedOutbox:
         return not self._full
 
     def overfull(self) -> bool:
-        """Return True if so much is unsent that even data without another bound has to be dropped."""
+        """Return True if so many bytes are unsent that direct replies have to be dropped."""
         return self.size > OVERFULL * self._high
 
     def readable(self) -> bool:

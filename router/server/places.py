@@ -1,9 +1,9 @@
-"""Limits on connections, and the choice of a connection that makes way for a new one.
+"""Limits on connections, and the choice of the connection that is closed for a new one at the limit.
 
 A connection is *waiting* until it has sent a complete request, or has logged in: such connections cost
 little, and anyone can open them. When all places are taken, the connection that has waited longest is closed,
 of the address with the most places; among IPv6 networks, of the site (/48) with the most places, and there of
-the network with the most. So a flood of idle connections takes places only from itself. *Engaged*
+the network with the most. So a flood of idle connections only closes its own connections. *Engaged*
 connections, in a virtual host or with a request in progress, are never closed for others.
 
 Not for the time limits of requests and logins (see ``client_tasks`` and ``http``).
@@ -67,12 +67,14 @@ class Places:
         self._waiting: dict[str, dict[Occupant, None]] = {}  # by network, the longest first
 
     def has_room(self, occupant: Occupant) -> bool:
-        """Return True if ``take`` would find a place."""
+        """Return True if ``take`` would succeed."""
         return not self.most or self.taken < self.most or self._victim(occupant) is not None
 
     @contextmanager
     def take(self, occupant: Occupant) -> Iterator[bool]:
-        """Take a place for the block, if one is free or another connection makes way."""
+        """Take a place for the block, if one is free or another connection can be closed. Yields False if
+        not.
+        """
         found = self.has_room(occupant)
         if found:
             if self.most and self.taken >= self.most and (victim := self._victim(occupant)) is not None:
@@ -131,8 +133,8 @@ class Places:
         return self._site_counts[client_site(network)], self._counts[network]
 
     def _victim(self, occupant: Occupant) -> Occupant | None:
-        """Return the connection that makes way for a new one; None if no site has more places than the new
-        one's would have, and no network there.
+        """Return the connection to close for a new one; None if no site, and in the new one's site no
+        network, has more places than the new connection's would have.
         """
         if not self._waiting:
             return None

@@ -1,8 +1,8 @@
 """The threads of a snapshot: staging it between jobs of the writing threads, and copying afterwards.
 
-A snapshot thread first holds the thread that writes streams. Meanwhile the thread that writes everything else
-links all files, between two of its jobs. Then both go on, and the snapshot thread copies. Which files are
-linked and which are copied is decided in ``leveret.router.store.snapshot``.
+A snapshot first stops the thread that writes streams. Meanwhile the thread that writes everything else
+links all files, between two of its jobs. Then both continue, and the snapshot thread copies files.
+``leveret.router.store.snapshot`` decides which files are linked and which are copied.
 """
 
 import shutil

@@ -68,7 +68,7 @@ async def warn_of_default_login(broker: Broker) -> None:
     user = broker.users.get(name)
     if user is None:
         if not broker.users:
-            return  # ``populate`` has logged that
+            return  # ``populate`` has logged the reason
         log.warning(
             "default_user has no effect",
             user=name,
@@ -76,7 +76,7 @@ async def warn_of_default_login(broker: Broker) -> None:
             to_add_it=f"leveret user declare {quote(name)} --tags administrator --password-stdin",
         )
         return
-    # With scrypt this takes 0.1 s. A change of the password meanwhile makes the warning outdated, no more.
+    # With scrypt this takes 0.1 s. If the password is changed meanwhile, only the warning is wrong.
     compare = partial(matches_password, user.password_hash, password)
     if not await trio.to_thread.run_sync(compare, abandon_on_cancel=True):
         log.warning(

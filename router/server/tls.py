@@ -66,7 +66,7 @@ def make_context(settings: Tls) -> ssl.SSLContext:
 
 
 class _Transport(trio.abc.Stream):
-    """Transport below a trio.SSLStream: ``aclose`` only ends the sending side, and handshakes take turns.
+    """Transport below a trio.SSLStream: ``aclose`` only ends the sending side, and handshakes are paced.
 
     During the handshake each received part waits for ``steps``. The SSLStream processes it without awaiting
     anything. A semaphore wakes the next waiting task in the next pass of Trio's loop, so that other tasks run

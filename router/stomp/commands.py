@@ -1,6 +1,7 @@
-"""The commands of a client that has logged in: the table of handlers, and how receipts are sent.
+"""The commands of a client that has logged in: the table of handlers, and sending receipts.
 
-A handler is a function of the conversation and the frame. Not here: CONNECT and DISCONNECT (``connection``).
+A handler is a function of the conversation and the frame. Not for CONNECT and DISCONNECT (see
+``connection``).
 
 Sources: STOMP 1.2, "Client Frames"; RabbitMQ, "STOMP Plugin", and its texts.
 """
@@ -38,17 +39,17 @@ from leveret.router.turns.backlog import Slices
 
 ACK_MODES = ("auto", "client", "client-individual")
 PREFETCH_MAX = 65535
-TRANSACTIONS_MAX = 16  # at a time; together they may hold, in bytes, so many of the largest messages:
+TRANSACTIONS_MAX = 16  # open at a time; their memory together is bounded by this many largest messages:
 TRANSACTIONS_MESSAGES = 4
 DECLARED_MAX = 4096  # queues that a client is known to have declared
 TAG_MAX = 20  # digits of a delivery tag
 
 
 def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | None:
-    """Do what a frame asks, now or with its transaction, and send the receipt it wants. What it does may be
-    ``unfinished``, see ``Session``: returned is then what sends the receipt when that is over.
+    """Execute a frame, or add it to its transaction, and send its receipt if it requests one.
 
-    Raises StompError for what is wrong with the frame, and whatever it is refused with.
+    If the session's work is ``unfinished`` afterwards, return a function that sends the receipt when the work
+    has ended. Raises StompError for an invalid frame, and the errors of the command.
     """
     command = frame.command
     handler = HANDLERS.get(command)
@@ -69,8 +70,8 @@ def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | Non
 def _answer(
     conversation: Conversation, frame: Frame, changes: TopologyChanges, receipts: Sequence[str] | None
 ) -> None:
-    """Send the receipt of a frame that has made these changes; ahead of it the ``receipts`` of the
-    transaction that it has committed, if it has.
+    """Send the receipt of a frame, after ``changes`` are on disk. Before it send ``receipts``, those of the
+    transaction that the frame has committed.
     """
     if receipts is not None or changes:
         conversation.hold_replies()
@@ -87,8 +88,8 @@ def _answer(
 def send(conversation: Conversation, frame: Frame) -> None:
     """Publish a message; the queue of a /queue/ destination is declared first, as its headers say.
 
-    Raises StompError for a destination or a property that is none, and what ``Session.publish`` and the
-    declaration do. STOMP 1.2, "SEND".
+    Raises StompError for an invalid destination or property, and the errors of ``Session.publish`` and of the
+    declaration. STOMP 1.2, "SEND".
     """
     headers = frame.headers
     if "message-id" in headers:
@@ -117,7 +118,7 @@ def _destination(frame: Frame) -> StompDestination:
 
 
 def _ensure_queue(conversation: Conversation, name: str, frame: Frame) -> None:
-    """Declare a queue, unless this client has done so before and it is still there."""
+    """Declare a queue, unless this client has declared it before and it still exists."""
     declared = conversation.declared
     if name not in declared or name not in conversation.session.vhost.queues:
         declare_queue(conversation.topology, name, frame)
@@ -127,7 +128,9 @@ def _ensure_queue(conversation: Conversation, name: str, frame: Frame) -> None:
 
 
 def _reply_queue(conversation: Conversation, path: str) -> str:
-    """The queue for answers that this client calls /temp-queue/...; it is subscribed to by being named."""
+    """Return the queue for replies that this client calls /temp-queue/...; the first use also subscribes to
+    it.
+    """
     name = conversation.reply_queues.get(path)
     if name is None:
         parse_destination(path)
@@ -144,10 +147,10 @@ def _reply_queue(conversation: Conversation, path: str) -> str:
 
 
 def subscribe(conversation: Conversation, frame: Frame) -> None:
-    """Consume from the destination's queue, or from one that is made for it and bound.
+    """Consume from the destination's queue, or from a new queue that is bound to the destination.
 
-    Raises StompError for a header that is wrong and an id that is taken, and what ``Session.consume`` and the
-    declaration do. STOMP 1.2, "SUBSCRIBE"; the prefetch count is RabbitMQ's, 0 (no limit) by default.
+    Raises StompError for an invalid header or an id in use, and the errors of ``Session.consume`` and of the
+    declaration. STOMP 1.2, "SUBSCRIBE"; the prefetch count is RabbitMQ's, 0 (no limit) by default.
     """
     headers = frame.headers
     destination = _destination(frame)
@@ -205,11 +208,11 @@ def _is_stream(conversation: Conversation, frame: Frame) -> bool:
 
 
 def unsubscribe(conversation: Conversation, frame: Frame) -> None:
-    """End a subscription; what it holds stays to be settled.
+    """End a subscription; its unacknowledged messages can still be settled.
 
     With ``durable:true`` the queue of a durable subscription to a topic is deleted: that of the same id, or
-    of the name in ``x-queue-name``. As in RabbitMQ, no other queue ever is. Raises StompError when there is
-    no such subscription. STOMP 1.2, "UNSUBSCRIBE".
+    of the name in ``x-queue-name``. As in RabbitMQ, other queues are not deleted. Raises StompError if there
+    is no such subscription. STOMP 1.2, "UNSUBSCRIBE".
     """
     durable = is_durable(frame.headers)
     tag = _consumer_tag(frame)
@@ -254,7 +257,7 @@ def ack(conversation: Conversation, frame: Frame) -> None:
 
 
 def nack(conversation: Conversation, frame: Frame) -> None:
-    """Put them back into their queues, or with RabbitMQ's header ``requeue:false`` have them dead-lettered.
+    """Requeue messages, or with RabbitMQ's header ``requeue:false`` reject them.
 
     Raises as ``_deliveries``. STOMP 1.2, "NACK".
     """
@@ -263,8 +266,8 @@ def nack(conversation: Conversation, frame: Frame) -> None:
 
 
 def _deliveries(conversation: Conversation, frame: Frame) -> Iterable[int]:
-    """The delivery tags that are meant: in the mode ``client`` those of the same subscription that came
-    before, too (STOMP 1.2, "ACK"); RabbitMQ settles those of all subscriptions.
+    """Return the delivery tags for an ACK or NACK: in the mode ``client`` also the earlier ones of the same
+    subscription (STOMP 1.2, "ACK"). RabbitMQ settles the earlier ones of all subscriptions.
 
     Messages of a subscription that has ended can still be settled, one by one. Raises StompError, and
     PreconditionFailed for a message that is not held.
@@ -291,7 +294,7 @@ def _deliveries(conversation: Conversation, frame: Frame) -> Iterable[int]:
 
 
 def begin(conversation: Conversation, frame: Frame) -> None:
-    """Begin a transaction. Raises StompError when its name is taken, or there are too many.
+    """Begin a transaction. Raises StompError if its name is in use, or too many are open.
 
     STOMP 1.2, "BEGIN"; RabbitMQ has no limit.
     """
@@ -304,10 +307,10 @@ def begin(conversation: Conversation, frame: Frame) -> None:
 
 
 def commit(conversation: Conversation, frame: Frame) -> Sequence[str]:
-    """Do all of a transaction together; return the receipts of what was sent with it.
+    """Execute all frames of a transaction together; return the receipts of its SEND frames.
 
-    Raises StompError when there is none of that name, and whatever one of its frames is refused with; nothing
-    of it is done then. STOMP 1.2, "COMMIT".
+    Raises StompError if there is no transaction of that name, and the errors of its frames; after an error no
+    frame has an effect. STOMP 1.2, "COMMIT".
     """
     frames = _transaction(conversation, frame).frames
     del conversation.transactions[frame.headers["transaction"]]
@@ -317,7 +320,9 @@ def commit(conversation: Conversation, frame: Frame) -> Sequence[str]:
 
 
 def _handle_each(conversation: Conversation, frames: deque[Frame], receipts: list[str]) -> Slices:
-    """Handle the frames of a transaction, one in each slice; collect the receipts that SEND frames want."""
+    """Handle the frames of a transaction, one in each slice; collect the receipts that SEND frames
+    request.
+    """
     while frames:
         frame = frames.popleft()
         HANDLERS[frame.command](conversation, frame)
@@ -327,7 +332,7 @@ def _handle_each(conversation: Conversation, frames: deque[Frame], receipts: lis
 
 
 def abort(conversation: Conversation, frame: Frame) -> None:
-    """Forget a transaction. Raises StompError when there is none of that name. STOMP 1.2, "ABORT"."""
+    """Drop a transaction. Raises StompError if there is none of that name. STOMP 1.2, "ABORT"."""
     forgotten = _transaction(conversation, frame)
     del conversation.transactions[frame.headers["transaction"]]
     conversation.forget(forgotten)
@@ -341,7 +346,7 @@ def _transaction_name(frame: Frame) -> str:
 
 
 def _transaction(conversation: Conversation, frame: Frame) -> StompTransaction:
-    """The transaction that the frame names."""
+    """Return the open transaction that the frame names. Raises StompError."""
     name = _transaction_name(frame)
     transaction = conversation.transactions.get(name)
     if transaction is None:
@@ -350,7 +355,7 @@ def _transaction(conversation: Conversation, frame: Frame) -> StompTransaction:
 
 
 def _gather(conversation: Conversation, frame: Frame) -> None:
-    """Put a frame off until its transaction is committed."""
+    """Add a frame to its transaction."""
     _transaction(conversation, frame).add(frame)
     most = TRANSACTIONS_MESSAGES * conversation.session.broker.settings.amqp.max_message_size
     if sum(each.size for each in conversation.transactions.values()) > most:

@@ -1,7 +1,7 @@
 """A STOMP connection, sans-IO: the loop over frames, login, errors, and the end.
 
-Here is the one place where errors become ERROR frames. Not here: what frames do between login and end
-(``commands``), and what connections of all protocols have in common (``session.client_connection``).
+Errors become ERROR frames here only. Not for the frames between login and end (see ``commands``), nor for the
+parts that connections of all protocols share (``session.client_connection``).
 
 Sources: STOMP 1.2, "Connecting", "Heart-beating", "ERROR", "DISCONNECT"; RabbitMQ for the texts.
 """
@@ -45,7 +45,7 @@ class StompState(Enum):
     """What the broker waits for."""
 
     LOGIN = auto()
-    PROOF = auto()  # the outcome of the login
+    PROOF = auto()  # the result of the login
     RUNNING = auto()
     LEAVING = auto()  # receipts that wait for the disk, after a DISCONNECT or ahead of an ERROR frame
     CLOSED = auto()
@@ -88,7 +88,9 @@ Error: TypeAlias = StompError | AmqpError
 
 
 class StompConnection(ClientConnection):
-    """One client's STOMP connection. The user that a certificate proves counts unless CONNECT names one."""
+    """One client's STOMP connection. Without a login in CONNECT the user is that of the certificate,
+    if any.
+    """
 
     channel_max = 1
     frame_max = 0
@@ -149,7 +151,7 @@ class StompConnection(ClientConnection):
             if self.state is StompState.LOGIN and (spoken := self._first_bytes.other(data)):
                 raise StompError("Wrong protocol", f"{wrong_port(spoken, STOMP)}\n")
             while self.state in READING:
-                frame = None  # malformed bytes behind a frame are not its error
+                frame = None  # malformed bytes are no error of the frame before them
                 frame, self._put_off = self._put_off or reader.next_frame(), None
                 if frame is None:
                     break
@@ -209,8 +211,8 @@ class StompConnection(ClientConnection):
         return self._reader.incomplete()
 
     def _is_unfinished(self, frame: Frame, count: int, answer: Callable[[], None] | None) -> bool:
-        """Return True if the frames behind this one must wait: for all that it does, or for a later turn
-        since this one's time budget is spent. ``count`` numbers the frames of one read.
+        """Return True if later frames must wait: for unfinished work of this frame, or for a later turn
+        because the time budget is spent. ``count`` is the number of this frame within the read.
         """
         session = None if self._conversation is None else self._conversation.session
         if session is not None and session.work.unfinished is not None:

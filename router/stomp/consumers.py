@@ -39,7 +39,7 @@ def consumer_arguments(destination: StompDestination, headers: Mapping[str, str]
 
 
 def _offset(name: str, text: str) -> Any:
-    """``offset=`` and ``timestamp=`` (s) with a number; else a word, or how long ago, as over AMQP."""
+    """Parse ``offset=`` or ``timestamp=`` (s) with a number. Other text is returned as it is, as for AMQP."""
     kind, found, value = text.partition("=")
     if found and kind == "offset":
         return Long(parse_number(name, value))

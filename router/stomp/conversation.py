@@ -28,7 +28,7 @@ START = attrgetter("start")
 DROPPED = 256  # frames whose memory is freed in a slice
 SEPARATOR = "@@"  # between the parts of a message id: consumer tag, session, delivery tag
 FRAME_COST = 320  # bytes that a frame in memory takes up besides its headers and its body
-HEADER_COST = 112  # and a header besides its characters
+HEADER_COST = 112  # bytes that a header in memory takes up besides its characters
 
 
 def tag_of_id(id_: str) -> str:
@@ -57,7 +57,7 @@ class ConversationOwner(Protocol):
         """Send the error and end the connection."""
 
     def crash(self, error: Exception) -> None:
-        """End: the broker failed while it served this client."""
+        """End the connection after an exception in the broker while it served this client."""
 
     def tell_error(self, message: str, detail: str, **headers: str) -> None:
         """Send an ERROR frame that does not end the connection."""
@@ -176,7 +176,7 @@ class Conversation:
         self._receipts.clear()
 
     def send_receipts(self) -> bool:
-        """Send the receipts of confirmed publishes. Return True if more publishes are to be confirmed."""
+        """Send the receipts of confirmed publishes. Return True if other publishes are not confirmed yet."""
         for number, _, accepted in self.session.verdicts():
             while self._receipts and self._receipts[0][0] <= number:
                 _, receipt = self._receipts.popleft()

@@ -17,7 +17,7 @@ TEMP_QUEUE = "/temp-queue/"
 REPLY_QUEUE = "/reply-queue/"
 PREFIXES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-queue/")
 NAME_MAX = 255  # bytes
-KNOWN = 1024  # destinations that are found again
+KNOWN = 1024  # cached destinations
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TO_ENCODE = re.compile(rb"[^\x20-\x24\x26-\x2e\x30-\x7e]")  # all but printable ASCII; the slash and % too
 

@@ -30,7 +30,10 @@ NUMBERS = {"priority": ("priority", 255), "timestamp": ("timestamp", 2**64 - 1)}
 FLAGS = frozenset(("persistent", "destination"))  # handled on their own, and no headers of the message
 OWN = frozenset(("destination", "message-id", "subscription", "redelivered", "ack", "content-length"))
 SHORT = 255  # bytes of a text property and of a header's name
-KNOWN, KNOWN_BYTES = 1024, 256  # remembered lines, and the largest properties that they are of
+KNOWN, KNOWN_BYTES = (
+    1024,
+    256,
+)  # number of cached lines; bytes of the largest properties whose lines are cached
 
 
 def properties_of(headers: Mapping[str, str]) -> Properties:
@@ -63,7 +66,7 @@ def _check_short(what: str, text: str) -> None:
 def header_lines(message: Message, version: str) -> bytes:
     """Return the lines of a MESSAGE frame that depend on the message alone: destination and properties.
 
-    Most messages of an application have the same ones: the latest KNOWN that are short are remembered.
+    Most messages of an application have the same lines, so those of short properties are cached.
     """
     raw = message.raw_properties
     key = message.route, raw, version

@@ -33,5 +33,5 @@ class CommitBatch:
 
     @property
     def urgent(self) -> bool:
-        """True if a client may wait for the commit: it has more than settlements and deliveries."""
+        """True if a client may wait for the commit: the batch has more than settlements and deliveries."""
         return bool(self.fresh or self.statements or self.held or self.aside)

@@ -4,9 +4,9 @@ Responsible for the order: one batch is being written while the next one is gath
 before the journal. It does no I/O: a ``Disk`` runs the jobs. Not for the content of batches (see
 ``packing``), nor for the results of jobs (see ``store``).
 
-The cost per message is an append to a list. A message that is settled before its batch begins to be written
-is never written, and its confirm waits for nothing. No reply waits for settlements: they are written with the
-next batch that a reply waits for, or a moment later by themselves.
+A message costs one append to a list. A message that is settled before its batch begins to be written
+is never written, and its confirm need not wait. No reply waits for settlements: they are written with the
+next batch that a reply waits for, or after a tenth of a second.
 """
 
 from collections import deque
@@ -36,8 +36,8 @@ class Commits:
     ``failure`` describes a failed write until everything that failed has been written, else it is None.
     ``broken`` is the exception that has left the store in an unknown state: nothing is committed after it, so
     nothing is confirmed, and the broker must start again from the disk. ``changed`` is called whenever
-    ``committed_batch``, ``failure`` or ``broken`` has changed, ``put_off`` when work was gathered that no
-    reply waits for: ``flush`` must be called in a while.
+    ``committed_batch``, ``failure`` or ``broken`` has changed, ``put_off`` when only work was gathered that no
+    reply waits for: its receiver calls ``flush`` later.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class Commits:
     def end_turn(self) -> bool:
         """Make everything gathered since the last turn part of one batch.
 
-        As long as another batch is being written, records are not made: what is settled until then needs
-        none. Making them must not take too long at once, so beyond ``MOST_UNPACKED`` messages some are made.
-        The result is that of ``Storage.end_turn``.
+        Records are made when the batch begins to be written: a message that is settled before that needs
+        none. Making too many records at once would take too long, so beyond ``MOST_UNPACKED`` messages some
+        are made earlier. Returns the result of ``Storage.end_turn``.
         """
         settled_early, self.settled_early = self.settled_early, False
         if self.broken is not None:
@@ -130,7 +130,7 @@ class Commits:
     def begin_whole(self) -> None:
         """Delay commits until ``end_whole``, so that several turns are committed together.
 
-        If a queue is deleted meanwhile, everything gathered until then is a batch of its own.
+        If a queue is deleted meanwhile, the changes before the deletion are a batch of their own.
         """
         if not self._wholes:
             self._whole_from = len(self.publishes)
@@ -162,7 +162,8 @@ class Commits:
     def failed(self, error: BaseException) -> bool:
         """Handle an exception raised in this turn; return True if it is a failure of the store.
 
-        Then nothing more is committed: the exception may have come between two changes that belong together.
+        In this case nothing more is committed: the exception may have been raised between two changes that
+        belong together.
         """
         if self.broken is None and isinstance(error, Exception) and is_store_failure(error):
             self.break_off(error)
@@ -189,7 +190,7 @@ class Commits:
     # -- packing ------------------------------------------------------------------------------------------
 
     def _pack(self) -> None:
-        """Make the records of everything gathered. If that raises PackingError, nothing was lost."""
+        """Make the records of all gathered changes. After a PackingError the changes are still gathered."""
         self._pack_publishes()
         touched = self._live_touched()
         self._open_batch.parts += pack_changes(touched, self.logs)
@@ -213,7 +214,8 @@ class Commits:
     def _withhold(self, error: PackingError) -> None:
         """Schedule another attempt to pack the batch; nothing in it is confirmed.
 
-        The cause may pass, such as a shortage of memory. After ``TRIES`` attempts the store is broken.
+        The cause may be temporary, such as a shortage of memory. After ``TRIES`` attempts the store is
+        broken.
         """
         self._unpacked += 1
         if self._unpacked > TRIES:
@@ -225,9 +227,10 @@ class Commits:
         self._put_off()
 
     def _set_aside_unpackable(self) -> None:
-        """Remove what cannot be packed from the batch, if the rest may be committed without it.
+        """Remove unpackable records from the batch, if the rest may be committed without them.
 
-        It may not without a message of a transaction, or of a stream, whose offsets have no gaps.
+        A message of a transaction, which is atomic, or of a stream, whose offsets have no gaps, must not be
+        removed.
         """
         found = find_unpackable(self.publishes, self._live_touched(), self.logs, self._wall_offset())
         for each in found:
@@ -245,9 +248,9 @@ class Commits:
             each.log_line(PLACE / aside[0])
 
     def _refuse(self, log: Log, entry: Entry) -> None:
-        """Store no record of a message, and refuse it to its publisher.
+        """Store no record of a message, so that its publisher gets a negative confirm.
 
-        The publishers of its duplicates, which were not enqueued because of it, get the same answer.
+        So do the publishers of its duplicates, which were not enqueued.
         """
         assert isinstance(log, StoredQueueLog)
         self.unstorable += 1
@@ -271,7 +274,7 @@ class Commits:
     def _commit(self) -> None:
         """Commit the oldest gathered batch, unless another commit is in progress."""
         if self._writing is not None or self._syncing or self._wholes:
-            return  # a commit submitted now would wait, and gather nothing more
+            return  # submitted now, the batch would wait in the thread and collect nothing more
         if self._sealed:
             batch = self._sealed.popleft()
         else:
@@ -300,5 +303,5 @@ class Commits:
             self._withhold(error)
 
     def _last(self) -> int:
-        """Return the batch that will hold everything done in turns that have ended."""
+        """Return the batch that will contain all changes of turns that have ended."""
         return self.batch if self._waits() else self.batch - 1

@@ -1,6 +1,6 @@
 """The file operations of the store, in one place, so that a test can make any of them fail.
 
-Responsible for the calls. Not for paths, nor for the meaning of a failure: both belong to the caller.
+Responsible for the system calls. The caller chooses paths and handles failures.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
 """The lock of a data directory: one process at a time, and the record of a regular stop.
 
-Responsible for the file ``lock``, and for a lock on the directory itself: a program that removes the file, as
-cleaners do, lets no second process in. The first line of the file is the id of the process that holds the
-lock; it means nothing after a release. A second line ``stopped <sequence>`` exists if the last broker stopped
-regularly: everything was on disk then, up to this batch of the journal. The line stays until the next broker
-has read the directory, even if that broker fails.
+Responsible for the file ``lock``, and for a lock on the directory itself, which still excludes a second
+process if a clean-up program removes the file. The first line of the file is the id of the process that holds
+the lock; it is meaningless after a release. A second line ``stopped <sequence>`` exists if the last broker
+stopped regularly: everything was on disk then, up to this batch of the journal. The line stays until the next
+broker has read the directory, even if that broker fails.
 """
 
 import fcntl
@@ -90,7 +90,7 @@ def _flock(descriptor: int) -> bool:
 def _flock_directory(descriptor: int) -> bool:
     """Lock the directory itself. Return False if another process has locked it.
 
-    NFS cannot lock a directory; there the file has to do.
+    Returns True on NFS, which cannot lock a directory: there only the file is locked.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The stored notes of one queue, stream or exchange; what notes are is in ``leveret.router.values.notes``."""
+"""The stored notes of one queue, stream or exchange; ``leveret.router.values.notes`` defines notes."""
 
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ class StoredNotes:
         self._change(key, b"")
 
     def _change(self, key: Key, value: bytes) -> None:
-        """Have a change written at the end of the turn."""
+        """Add a change to the batch of this turn."""
         self.changed[key] = value
         self.batch = self._store.batch
         if not self._touched:
@@ -48,7 +48,7 @@ class StoredNotes:
         return self._store.barrier() if self.batch > self._store.committed_batch else None
 
     def records(self) -> list[bytes]:
-        """Return a record for each change; ``packed`` follows when a batch contains them."""
+        """Return a record for each change. The caller calls ``packed`` once a batch contains them."""
         return [pack_note(self.id, key, value) for key, value in self.changed.items()]
 
     def packed(self) -> None:
@@ -62,5 +62,5 @@ class StoredNotes:
         self.kept.pop(key, None)
 
     def restore(self, notes: dict[Key, bytes]) -> None:
-        """Take over the notes that were read from the data directory."""
+        """Set the notes that were read from the data directory."""
         self.kept = notes

@@ -154,9 +154,9 @@ def restore(
 ) -> Restored:
     """Restore the metadata and the messages into ``broker``, and return the restored objects.
 
-    Rows that cannot be restored are logged and left in the database. The messages of such a queue stay in the
-    directory as long as its row does. Afterwards ``store`` is the broker's storage. Raises DamageError and
-    MetadataError; the directory is unchanged then.
+    Rows that cannot be restored are logged and left in the database; the messages of such a queue stay in the
+    directory as long as its row does. ``store`` becomes the broker's storage. Raises DamageError and
+    MetadataError, and leaves the directory unchanged in that case.
     """
     restorer = MessageRestorer(
         directory.files,

@@ -1,6 +1,6 @@
-"""Make the records of a batch out of what a turn of the core did.
+"""Packing of the gathered changes of a batch into records.
 
-Packing changes nothing: if it raises, everything that was gathered is still there and can be packed again.
+Packing changes nothing: after an exception all changes are still gathered and can be packed again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ Publish = tuple[Log, Entry, Message]
 
 
 class PackingError(Exception):
-    """Some of what was gathered has no record; the text names the queue, the message and the cause."""
+    """A change cannot be packed into a record; the text names the queue, the message and the cause."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Packed:
 
 
 def pack_publishes(publishes: Sequence[Publish], wall_offset: int) -> Packed:
-    """Pack one record for each message, with all the queues it went to and has not left again.
+    """Pack one record for each message, with all its queues in which it is not settled yet.
 
     ``wall_offset``: ms since the epoch less ms of the broker's clock. Raises PackingError.
     """
@@ -40,7 +40,7 @@ def pack_publishes(publishes: Sequence[Publish], wall_offset: int) -> Packed:
 
 
 def pack_changes(touched: Iterable[Touched], logs: Mapping[int, Log]) -> list[bytes]:
-    """Pack the changes beside publishes. ``logs``: the logs by their ids. Raises PackingError."""
+    """Pack settlements, deliveries, returns and notes. ``logs`` are by their ids. Raises PackingError."""
     parts: list[bytes] = []
     for each in touched:
         try:
@@ -51,7 +51,7 @@ def pack_changes(touched: Iterable[Touched], logs: Mapping[int, Log]) -> list[by
 
 
 def pack_each(publishes: Sequence[Publish], offset: int) -> Packed:
-    """As ``pack_publishes``. Raises whatever a message makes it raise."""
+    """Pack messages like ``pack_publishes``, but raise the original exception for a message."""
     packed = Packed()
     parts, fresh = packed.parts, packed.fresh
     targets: list[Target] = []
@@ -88,7 +88,7 @@ def _find_culprit(publishes: Sequence[Publish], offset: int) -> str:
 
 
 def name_of(log: Log) -> str:
-    """What errors call the owner of a log."""
+    """Return the name of a log's queue or exchange in error texts."""
     if isinstance(log, StoredQueueLog):
         return str(getattr(log.queue, "what", f"queue {log.id}"))
     if isinstance(log, StoredStreamLog):

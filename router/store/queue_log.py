@@ -1,6 +1,6 @@
 """The stored log of one durable queue: its pages, its notes, and the changes that are still to be written.
 
-When changes are written is decided in ``leveret.router.store.store``.
+Not for the time of writing (see ``leveret.router.store.commits``).
 """
 
 from collections.abc import Container, Sequence
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class StoredQueue(Protocol):
-    """What the store asks of a durable queue."""
+    """Interface of a durable queue, as the store sees it."""
 
     def unpaged(self, first: int, below: int) -> Sequence[tuple[int, Sequence[Entry]]]:
-        """Its live stored entries without a page, held ones too, from the position ``first`` to under
-        ``below``: those of each priority in the order of their positions.
+        """Return the stored entries without a page, ready or delivered, from the position ``first`` to under
+        ``below``: each priority with its entries, sorted by position.
         """
 
     def refuse(self, entry: Entry) -> None:
-        """Keep a message no longer: it has no record."""
+        """Remove a message that has no record on disk, because it could not be packed."""
 
 
 class StoredQueueLog:
@@ -55,11 +55,11 @@ class StoredQueueLog:
         self.id = number
         self.queue = queue
         self.next_position = 0
-        self.committed_below = 0  # every position below it is
-        self.delivered = 0  # every position below it was delivered at least once,
-        self.recovered = 0  # and below this one before the broker came back
-        self.moved = 0  # nothing below this position is in the journal only
-        self.pages: dict[StoredPage, None] = {}  # those with live messages
+        self.committed_below = 0  # every position below it is on disk or settled
+        self.delivered = 0  # every position below it was delivered at least once
+        self.recovered = 0  # every position below it was delivered at least once before the broker started
+        self.moved = 0  # no unsettled message below this position is in the journal only
+        self.pages: dict[StoredPage, None] = {}  # pages with live messages
         self.settled: list[int] = []  # in this turn, and as ranges:
         self.discarded: list[Range] = []
         self.returned: list[tuple[int, int]] = []
@@ -68,20 +68,20 @@ class StoredQueueLog:
         self._touched = False
 
     def store(self, entry: Entry, message: Message) -> None:
-        """Keep a message; it is written at the end of the turn unless it was settled by then."""
+        """Store a message; it is written with the batch of this turn, unless it is settled before that."""
         entry.stored = True
         self.next_position = entry.position + 1
         self._store.publishes.append((self, entry, message))
 
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
-        """The same for messages that arrived one behind the other."""
+        """Store messages with consecutive positions."""
         for entry in entries:
             entry.stored = True
         self.next_position = entries[-1].position + 1
         self._store.publishes += zip(repeat(self), entries, messages, strict=False)
 
     def settle(self, entries: Sequence[Entry]) -> None:
-        """Stored messages have left the queue for good."""
+        """Record that stored messages were settled."""
         positions = [entry.position for entry in entries]
         self.settled += positions
         self._left(max(positions))
@@ -94,14 +94,14 @@ class StoredQueueLog:
                     self._page_died(page)
 
     def _left(self, highest: int) -> None:
-        """Messages have left the queue, none of them behind this position."""
+        """Record that messages were settled, of which ``highest`` is the highest position."""
         if highest >= self.committed_below:
             self._store.settled_early = True
         if not self._touched:
             self._touch()
 
     def discard(self, page: StoredPage, held: Container[int]) -> None:
-        """Of a page only those messages are needed that are ``held``."""
+        """Settle all messages of a page except those that are ``held``."""
         gone = [position for position in page.unsettled() if position not in held]
         if gone:
             self.discarded += ranges(gone)  # a purge may be of millions
@@ -112,7 +112,7 @@ class StoredQueueLog:
             self._page_died(page)
 
     def take_page(self, page: StoredPage, entries: Sequence[Entry]) -> None:
-        """A page was made of these entries; of other pages they are no part any more."""
+        """Record that a page was made of these entries, which are removed from their previous pages."""
         self.pages[page] = None
         for entry in entries:
             if entry.stored:
@@ -124,20 +124,20 @@ class StoredQueueLog:
                         self._page_died(old)
 
     def _page_died(self, page: StoredPage) -> None:
-        """All messages of a page are settled."""
+        """Remove a page, all of whose messages are settled."""
         if page in self.pages:
             del self.pages[page]
             self._store.segments.remove(page)
 
     def mark_delivered(self, position: int) -> None:
-        """A message was delivered: should it come back after a restart, it comes as redelivered."""
+        """Record that a message was delivered: after a restart it is marked as redelivered."""
         if position >= self.delivered:
             self.delivered = position + 1
             if not self._touched:
                 self._touch()
 
     def mark_returned(self, entry: Entry) -> None:
-        """A message came back from a consumer, and how often that was is counted."""
+        """Record the number of times that a message was returned by a consumer."""
         self.returned.append((entry.position, entry.returns))
         if entry.page is not None:
             entry.page.give_back(entry.position, entry.returns)
@@ -145,15 +145,15 @@ class StoredQueueLog:
             self._touch()
 
     def commit(self, below: int) -> None:
-        """Every position below this one is committed."""
+        """Record that every position below this one is on disk or settled."""
         self.committed_below = below
 
     def flush(self, below: int) -> bool:
-        """Its messages go into pages, see ``Retirement``."""
+        """Return False: ``Retirement`` moves messages of queues into pages."""
         return False
 
     def drop(self) -> "Sequence[Job]":
-        """The queue is deleted: nothing of it is needed any more, nor is there more to be done."""
+        """Release the pages of the deleted queue; return no jobs, because none follow."""
         for page in self.pages:
             page.die()
             self._store.segments.remove(page)
@@ -165,7 +165,9 @@ class StoredQueueLog:
         self._store.touched.append(self)
 
     def records(self) -> list[bytes]:
-        """Return records of what was done beside enqueueing; ``packed`` follows when a batch has them."""
+        """Return records of settlements, deliveries and returns. The caller calls ``packed`` once a batch has
+        them.
+        """
         parts = [pack_progress(self.id, self.delivered, ranges(self.settled) + self.discarded)]
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))

@@ -54,7 +54,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Links to every file, made at one moment. Of the files in ``growing`` only the given length counts."""
+    """Links to every file, made at one moment. Of the files in ``growing`` only the given length is valid."""
 
     directory: Path
     files: int

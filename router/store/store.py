@@ -92,7 +92,7 @@ class Store(Commits):
         return settled_early
 
     def behind(self, taken: int) -> bool:
-        """Return True if clients must wait for the disk, so that memory and a start's time are bounded."""
+        """Return True if clients must wait for the disk, to bound memory and the time of the next start."""
         if self.failure is not None:
             return False
         return (self._writing is not None and taken > MOST_TAKEN) or self.retirement.files > MOST_FILES

@@ -48,7 +48,7 @@ class Unpackable:
     index: int = -1
 
     def leave_out(self) -> None:
-        """Take this out of what the log has gathered; it is not a message."""
+        """Remove this settlement, return or note from the changes that the log has gathered."""
         if self.kind == "note":
             assert isinstance(self.key, bytes)
             self.log.notes.leave_out(self.key)
@@ -92,8 +92,8 @@ def find_unpackable(
 ) -> list[Unpackable]:
     """Return everything that cannot be packed even by itself. ``logs``: the logs by their ids.
 
-    The result is empty if no record at all can be packed, for example for lack of memory: then no single one
-    is the cause.
+    The result is empty if no record at all can be packed, for example for lack of memory, because no single
+    record is the cause then.
     """
     try:
         _pack_samples(publishes, wall_offset)

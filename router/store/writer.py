@@ -1,9 +1,8 @@
 """The writer: runs the store's write jobs on one data directory, one after the other.
 
 Responsible for the open journal file, the open segments and the sequence of the last synced batch. It runs in
-a thread of its own, or inline in a test. Not for planning (see ``store``) or for reading (see
-``segments/reader``): a job contains everything, and its result is what happened. A failed job may be run
-again unchanged: finished parts are done once more.
+a thread of its own, or inline in a test. ``store`` makes the jobs, which contain all data to write; for
+reading see ``segments/reader``. A failed job may be run again unchanged, including its finished parts.
 """
 
 from collections.abc import Sequence
@@ -189,8 +188,8 @@ class Writer:
     def _append(self, batch: Unsynced, *, sync: bool) -> int:
         """Write a batch; return the number of the file.
 
-        If writing to the last file failed, its content is unknown. So the next file begins with everything
-        that was not on disk, and is synced whatever the job says.
+        If writing to the last file failed, its content is unknown. The next file then begins with all batches
+        that were not on disk, and is synced even if the job does not request it.
         """
         journal, self._journal = self._journal, None  # none is open if this fails
         if journal is not None:

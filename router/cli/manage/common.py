@@ -38,7 +38,9 @@ def managed(command: Command) -> Command:
 
 
 def changing(command: Command) -> Command:
-    """As ``managed``, for a command that changes something: adds ``--quiet``, which ``report`` respects."""
+    """Do the same as ``managed``, and add ``--quiet``, which ``report`` respects, to a command with
+    changes.
+    """
     return click.option(
         "-q", "--quiet", is_flag=True, expose_value=False, callback=_note_quiet,
         help="Do not print what was changed.",

@@ -58,8 +58,8 @@ def export_definitions(api: Api, file: str, vhost: str | None) -> None:
 def import_definitions(api: Api, file: BinaryIO, vhost: str | None, yes: bool) -> None:
     """Import the definitions of FILE, or of standard input; no queue or exchange that exists is changed.
 
-    Entries that are refused are listed, and the others are imported. If the policies of FILE delete queues
-    (expires) or messages that are there now, the command asks first; where it cannot ask, --yes is needed.
+    Refused entries are listed, and the others are imported. If the policies of FILE delete queues
+    (expires) or existing messages, the command asks for confirmation; in a script use --yes.
     """
     try:
         given = json.load(file)

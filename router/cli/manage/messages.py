@@ -115,7 +115,7 @@ def move(
 @vhost_option
 @changing
 def replay(api: Api, *, name: str, vhost: str, **choice: Any) -> None:
-    """Send dead letters of QUEUE back to the queues where they died, as they were before.
+    """Send dead letters of QUEUE back to the queues where they died, without their dead-letter headers.
 
     Select the messages with --position, --selector or --all; --rate limits the load of the consumers. A
     message that is not a dead letter, or whose queue does not exist any more, stays.

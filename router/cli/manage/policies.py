@@ -102,9 +102,9 @@ def declare(
 ) -> None:
     """Set a policy for the queues and exchanges whose names match the regular expression PATTERN.
 
-    Settings are NAME=TEXT, or NAME:=JSON for a number, true, a list: max-length:=1000. A policy that can
-    delete messages or queues is warned of. If it deletes queues (expires) or messages that are there now, the
-    command asks first; where it cannot ask, --yes is needed.
+    Settings are NAME=TEXT, or NAME:=JSON for a number, true, a list: max-length:=1000. The command warns of a
+    policy that can delete messages or queues. If the policy deletes queues (expires) or existing messages,
+    the command asks for confirmation; in a script use --yes.
     """
     for text in definition:
         if "=" not in text:
@@ -130,8 +130,8 @@ def declare(
 def delete(api: Api, name: str, yes: bool, operator: bool, vhost: str) -> None:
     """Delete a policy.
 
-    If the policy that applies to its queues then deletes queues (expires) or messages that are there now, the
-    command asks first; where it cannot ask, --yes is needed.
+    Another policy may then apply to the queues. If that policy deletes queues (expires) or existing messages,
+    the command asks for confirmation; in a script use --yes.
     """
     confirm_policy_deletion(api, vhost, _kind(operator), name, yes)
     one("policy", name, vhost, lambda: api.delete(_kind(operator), vhost, name))

@@ -94,7 +94,7 @@ def declare(
 ) -> None:
     """Declare a queue, or check that it exists with the same properties.
 
-    Warns on standard error if an argument makes the queue delete messages, or itself.
+    Warns on standard error of arguments that delete messages, or the queue itself.
     """
     table = parse_arguments(arguments)
     if kind is not None:

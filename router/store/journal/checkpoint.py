@@ -56,9 +56,7 @@ class PageState(msgspec.Struct, array_like=True, frozen=True):
     earliest: Annotated[int, msgspec.Meta(ge=0)]  # the first deadline, ms since the epoch; 0: none
     priority: Priority  # of all its messages, in a queue with priorities
     settled: Sequence[Settled]
-    returns: dict[
-        Position, Returns
-    ]  # how often messages were returned, where that is more than the page says
+    returns: dict[Position, Returns]  # number of returns by position, if higher than in the page
 
     def every_position(self) -> Sequence[int]:
         """Return the positions of all its messages, ascending."""

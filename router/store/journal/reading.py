@@ -1,7 +1,7 @@
 """Reading of the journal: batches in order, torn ends, and damage.
 
 Responsible for the distinction between an interrupted write and damage, see ``journal``. Not for the content
-of batches (see ``records``) or for what a repair can save (see ``salvage``).
+of batches (see ``records``) or for the repair of files (see ``salvage``).
 """
 
 from collections.abc import Callable, Iterator
@@ -199,8 +199,8 @@ def next_batch(  # noqa: PLR0917 - a place in a file, and what stands there
 ) -> Batch | None:
     """Return batch ``expected`` if it is whole at an offset where the one before it ends.
 
-    Nothing can be missing between the two. So a batch with another sequence is this one, unless it shows that
-    batch ``expected`` had been on disk before; ``correct`` is called.
+    No batch can be missing between adjacent ones. So a batch with another sequence at this place is batch
+    ``expected`` (``correct`` is called), unless it shows that batch ``expected`` had been on disk elsewhere.
     """
     batch = batch_at(path, data, offset, mark)
     if batch is None or batch.sequence == expected:

@@ -1,7 +1,7 @@
 """Recovery at a start: the checkpoint, then the journal in order.
 
-Responsible for reading. It changes no file: a torn end stays, and the next journal file records where it
-continues. Not for the segments: they are not read, so that the time does not grow with the backlog.
+Reads files and changes none: a torn end stays, and the next journal file records the sequence at which the
+journal continues. Segments are not read, so that the time does not grow with the backlog.
 """
 
 from bisect import bisect_right

@@ -1,7 +1,7 @@
 """Periodic sync of the journal, if confirms do not wait for it (``store.sync = "interval"``).
 
-Responsible for the one deadline: the first commit that is not on disk sets it, and the store syncs when it is
-reached. So nothing is synced if nothing was written, and nothing waits longer than an interval and a sync.
+Responsible for the deadline of the next sync, an interval after the first commit that is not on disk. So
+there is no sync without commits, and a commit waits for at most an interval and a sync.
 """
 
 from collections.abc import Callable

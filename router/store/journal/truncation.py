@@ -1,8 +1,8 @@
 """Truncation of the journal: live content of the oldest file moves into pages, then a checkpoint replaces it.
 
 Responsible for the file that is being retired, and for the checkpoints. It works in small steps, each started
-by the end of the one before, so that it never holds up the broker. Segments without live messages are removed
-with the next checkpoint; if no file is about to be retired, one is saved for their sake.
+by the end of the previous one, so that it does not delay clients. Segments without live messages are removed
+with the next checkpoint; if no journal file is about to be retired, a checkpoint is saved to remove them.
 """
 
 from collections import deque
@@ -77,7 +77,7 @@ class Retirement:
         self._files[-1].logs.update((log, log.next_position) for log in fresh)
 
     def batch_committed(self, batch: int, gathered: int) -> None:
-        """Continue after a batch is on disk. ``gathered`` is the batch that will hold everything done until
+        """Continue after a batch is on disk. ``gathered`` is the batch that will contain all changes until
         now.
         """
         self._committed = batch

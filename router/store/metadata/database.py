@@ -1,13 +1,12 @@
-"""The topology and the users on disk: small, relational, in SQLite.
+"""The metadata database: topology, users and policies in SQLite.
 
-Owns the tables, what is read from them, and the format. Changes are gathered as statements (``statements``)
-while the core works, and carried out in one transaction by whoever commits; reading happens once, when the
-broker starts.
+Responsible for the tables, their format, and reading them once when the broker starts. The core gathers
+changes as statements (see ``statements``), and the writer executes them in one transaction.
 
-Names are kept as bytes: SQLite's TEXT holds neither what is not UTF-8, which AMQP allows in a name, nor
-zeros. Field tables are kept as they are encoded on the wire, and policies' definitions as JSON. A queue's id
-is of its incarnation: a queue that is deleted and declared again gets another, and nothing in the journal is
-taken for the new one's. Windows of exchanges have ids from the same numbers.
+Names are stored as bytes: SQLite's TEXT cannot hold zeros or bytes that are not UTF-8, and AMQP allows both
+in a name. Field tables are stored as on the wire, definitions of policies as JSON. A queue that is deleted
+and declared again gets a new id, so that journal records of the deleted queue have no effect on the new one.
+Exchanges with notes have ids from the same sequence.
 """
 
 import json
@@ -35,8 +34,8 @@ from leveret.router.store.metadata.statements import BindingRow, ExchangeRow, Qu
 FORMAT = 4
 _IDS = "SELECT id FROM queues UNION ALL SELECT id FROM windows"
 
-# The table `windows` has the ids of exchanges with notes, such as the ids in a deduplication cache. A cache
-# was called a window when the format was made; another name would be another format.
+# The table `windows` has the ids of exchanges with notes, such as those of a deduplication cache. An earlier
+# version called the cache a window; renaming the table would need a new format.
 SCHEMA = """
 CREATE TABLE vhosts (name BLOB PRIMARY KEY, metadata BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE users (
@@ -99,14 +98,14 @@ CREATE TABLE windows (
 
 
 class MetadataError(Exception):
-    """The database cannot be used; the text says why."""
+    """The database cannot be used; the text gives the reason."""
 
 
 class Metadata:
-    """An open database. ``commit`` and what reads raise sqlite3.Error when the disk fails them."""
+    """An open database. ``commit`` and the methods that read raise sqlite3.Error if the disk fails."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or make it. Raises MetadataError when it is damaged or of another version's format."""
+        """Open or create the database. Raises MetadataError if it is damaged or has an unknown format."""
         self._path = path
         try:
             self._connection = _open(path)
@@ -114,12 +113,12 @@ class Metadata:
             raise MetadataError(f"{path} cannot be used: {error}") from None
 
     def commit(self, statements: Iterable[Statement]) -> None:
-        """Carry out all of them, or none, and have them on disk.
+        """Execute all statements in one transaction, which is on disk afterwards.
 
-        After a failure it is open whether they are found carried out after a crash.
+        If this raises, the transaction may or may not be found after a crash.
         """
         connection = self._connection
-        if connection.in_transaction:  # to roll back failed as well
+        if connection.in_transaction:  # the rollback after the last failure failed too
             connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -178,7 +177,7 @@ class Metadata:
         return self._all("topic_permissions")
 
     def policies(self) -> list[PolicyRow]:
-        """Operators' ones too."""
+        """Return the policies and operator policies."""
         return self._all("policies")
 
     def parameters(self) -> list[ParameterRow]:
@@ -191,15 +190,15 @@ class Metadata:
         return self._all("exchanges")
 
     def queues(self) -> list[QueueRow]:
-        """In the order they were declared."""
+        """Return the queues in the order of their declaration."""
         return self._all("queues")
 
     def windows(self) -> list[WindowRow]:
-        """Of the exchanges that take messages once."""
+        """Return the ids of exchanges with notes."""
         return self._all("windows")
 
     def bindings(self) -> list[BindingRow]:
-        """In the order they were made."""
+        """Return the bindings in the order of their creation."""
         return self._all("bindings")
 
     def ids(self) -> list[int]:
@@ -207,15 +206,16 @@ class Metadata:
         return self._numbers(_IDS)
 
     def must_know(self, queue_id: int) -> None:
-        """Refuse to be without changes that were made: there was a queue of this id. Raises MetadataError."""
+        """Raise MetadataError if this id of a queue, found in the journal, was never assigned."""
         if queue_id >= self.next_queue_id():
             raise MetadataError(
-                f"{self._path} has lost changes: it never heard of queue {queue_id}, of which there are "
-                f"messages. Nothing was changed. Restore it from a backup, with its {self._path.name}-wal"
+                f"{self._path} has lost changes: it has never assigned the id of queue {queue_id}, of which "
+                f"there are messages. Nothing was changed. Restore it from a backup, with its "
+                f"{self._path.name}-wal"
             )
 
     def next_queue_id(self) -> int:
-        """An id that no queue and no window has had: SQLite gives none of an AUTOINCREMENT table twice."""
+        """Return an id that no queue or exchange has had: AUTOINCREMENT tables never reuse one."""
         given = self._numbers("SELECT seq FROM sqlite_sequence WHERE name IN ('queues', 'windows')")
         return max((number for number in (*given, *self.ids()) if number <= ID_MAX), default=0) + 1
 
@@ -227,15 +227,15 @@ class Metadata:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    with suppress(OSError):  # whatever is wrong, SQLite says it
+    with suppress(OSError):  # SQLite reports the reason below
         os.close(
             os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        )  # the hashes of passwords are there
+        )  # not readable by others: the file has password hashes
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        # What is in the log only is gone, without a word, if the log is damaged: it is short at any time.
+        # SQLite silently drops changes behind damage in its log, so the log is kept as short as possible.
         connection.execute("PRAGMA wal_autocheckpoint = 1")
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
@@ -275,8 +275,8 @@ def _table(stored: Raw) -> Table:
 
 
 def _json(stored: Raw, *kinds: type) -> Any:
-    """JSON of one of these kinds, whatever it is if there are none."""
-    if not isinstance(stored, bytes | str):  # what an update has filled in is a text
+    """Decode JSON of one of these kinds; of any kind if none is given. Raises ValueError."""
+    if not isinstance(stored, bytes | str):  # text comes from the conversion of an older format
         raise ValueError(f"{stored!r} stands where JSON should be")
     value = json.loads(stored)
     if kinds and not isinstance(value, kinds):
@@ -291,7 +291,7 @@ def _tags(stored: Raw) -> tuple[str, ...]:
     return tuple(tags)
 
 
-# By table: the order of its rows, and what makes a row of their columns.
+# By table: the order of its rows, and the function that makes a row from the columns.
 _TABLES: dict[str, tuple[str, Callable[..., Any]]] = {
     "vhosts": ("name", lambda name, metadata: VHostRow(_text(name), _json(metadata, dict))),
     "users": (

@@ -1,7 +1,7 @@
-"""The statements that change the metadata, and the rows of the topology.
+"""The SQL statements for changes of the metadata, and the rows of the topology.
 
-Owns how a change is put in SQL, and that carrying a statement out twice is carrying it out once. What the
-tables are and what is read from them is ``metadata``'s.
+Executing a statement twice has the same effect as executing it once. Not for the tables and for reading (see
+``database``).
 """
 
 import json
@@ -59,7 +59,7 @@ class BindingRow(NamedTuple):
 
     @classmethod
     def of(cls, vhost: str, binding: Binding) -> "BindingRow":
-        """The row of a binding."""
+        """Return the row of a binding."""
         end = binding.destination
         return cls(
             vhost, binding.source.name, kind(end), end.name, binding.routing_key, dict(binding.arguments)
@@ -67,8 +67,9 @@ class BindingRow(NamedTuple):
 
 
 def keep(row: Row) -> Statement:  # noqa: PLR0911 - one return for each type
-    """Keep a row, in place of the one with the same key that may be there. Policies' numbers may be larger
-    than SQLite's.
+    """Return the statement that stores a row, or replaces the row with the same key.
+
+    Priorities of policies are stored as text, because they may exceed SQLite's integers.
     """
     match row:
         case VHostRow(name, metadata):
@@ -88,7 +89,7 @@ def keep(row: Row) -> Statement:  # noqa: PLR0911 - one return for each type
 
 
 def forget(row: Row) -> list[Statement]:  # noqa: PLR0911 - likewise
-    """Keep a row no longer, nor what depends on it; what counts is its key."""
+    """Return the statements that delete the row with this key, and rows that depend on it."""
     match row:
         case VHostRow(name):
             return remove_vhost(name)
@@ -107,7 +108,7 @@ def forget(row: Row) -> list[Statement]:  # noqa: PLR0911 - likewise
 
 
 def remove_vhost(name: str) -> list[Statement]:
-    """With all that is in it, and all rights there."""
+    """Return the statements that delete a virtual host with its objects and permissions."""
     tables = (
         "permissions",
         "topic_permissions",
@@ -122,7 +123,7 @@ def remove_vhost(name: str) -> list[Statement]:
 
 
 def remove_user(name: str) -> list[Statement]:
-    """With all rights."""
+    """Return the statements that delete a user with its permissions."""
     rights = [_delete(table, user=name) for table in ("permissions", "topic_permissions")]
     return [_delete("users", name=name), *rights]
 
@@ -132,7 +133,7 @@ def add_exchange(row: ExchangeRow) -> Statement:
 
 
 def remove_exchange(vhost: str, name: str) -> list[Statement]:
-    """With every binding from it and to it."""
+    """Return the statements that delete an exchange with the bindings from it and to it."""
     return [
         _delete("exchanges", vhost=vhost, name=name),
         _delete("windows", vhost=vhost, exchange=name),
@@ -150,7 +151,7 @@ def add_queue(row: QueueRow) -> Statement:
 
 
 def remove_queue(vhost: str, name: str) -> list[Statement]:
-    """With every binding to it."""
+    """Return the statements that delete a queue with its bindings."""
     return [
         _delete("queues", vhost=vhost, name=name),
         _delete("bindings", vhost=vhost, kind="queue", destination=name),
@@ -158,7 +159,7 @@ def remove_queue(vhost: str, name: str) -> list[Statement]:
 
 
 def add_binding(row: BindingRow) -> Statement:
-    """One that is there already keeps its place in the order."""
+    """Return the statement that stores a binding; an existing one keeps its place in the order."""
     sql = (
         "INSERT OR IGNORE INTO bindings (vhost, source, kind, destination, routing_key, arguments)"
         " VALUES (?, ?, ?, ?, ?, ?)"
@@ -172,7 +173,7 @@ def remove_binding(row: BindingRow) -> Statement:
 
 
 def _insert(table: str, *values: str | bytes | int) -> Statement:
-    """A row in place of the one with the same key that may be there."""
+    """Return the statement that inserts a row, or replaces the row with the same key."""
     places = ", ".join("?" * len(values))
     return f"INSERT OR REPLACE INTO {table} VALUES ({places})", tuple(map(_stored, values))
 
@@ -187,5 +188,5 @@ def _stored(value: str | bytes | int) -> bytes | int:
 
 
 def _canonical(arguments: Mapping[str, Value]) -> bytes:
-    """A binding's arguments: their order makes no other binding."""
+    """Encode a binding's arguments sorted by name, because their order does not distinguish bindings."""
     return encode_table(dict(sorted(arguments.items())))

@@ -1,4 +1,4 @@
-"""The check of a data directory: its content, and everything that is wrong.
+"""The check of a data directory: its content and its faults.
 
 Responsible for the order of the inspections, and the report. It changes nothing (see ``repair``).
 """

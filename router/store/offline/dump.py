@@ -1,8 +1,7 @@
 """Iterate over the messages of a data directory, in order of position (for streams: offset).
 
-No broker runs on the directory. Memory
-holds one page for each of several overlapping runs of messages, or one piece of a stream, and the messages
-that are only in the journal.
+No broker runs on the directory. Memory holds the messages that are only in the journal, and one page for each
+of several overlapping runs of messages, or one piece of a stream.
 """
 
 from base64 import b64encode

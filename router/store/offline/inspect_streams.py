@@ -1,7 +1,8 @@
 """Inspection of stream segments: reads every chunk, and keeps the whole chunks of a bad segment.
 
-Responsible for what counts as damage. A torn end is none as long as the journal has its content: a broker
-writes it anew. Everything else that cannot be read is damage, and so are offsets that are nowhere.
+Responsible for the definition of damage. A torn end is no damage as long as the journal has its content,
+which a broker writes again. Everything else that cannot be read is damage, and so are offsets that are
+neither in a segment nor in the journal.
 """
 
 from bisect import bisect_left
@@ -210,7 +211,7 @@ class _Inspector:
     def _must_hold(self, path: Path, place: int, first: int, behind: int, *, journal: bool = True) -> bool:
         """Report offsets that no whole chunk holds; return False if there are none.
 
-        ``journal``: offsets in the journal are no fault, because a broker looks there at the end of a stream.
+        With ``journal``, offsets in the journal are no fault: a broker reads the end of a stream from there.
         """
         missing = self._missing(first, behind, journal=journal)
         self._found.damage += [Finding(path, place, f"{offsets(each)} cannot be read") for each in missing]

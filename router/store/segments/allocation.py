@@ -73,7 +73,7 @@ class SegmentAllocation:
         self._look(page.segment)
 
     def _look(self, number: int) -> None:
-        """Mark a file that holds nothing."""
+        """Mark a file as empty if it has no live messages and no page is being written to it."""
         if not self._pages[number] and number not in self._expecting:
             self._empty.add(number)
 

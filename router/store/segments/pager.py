@@ -1,7 +1,7 @@
 """Paging: messages of heavy queues move from memory to pages, and are read back.
 
-Responsible for pages that are being written or read, and for the memory that ready messages use. Not for the
-choice of messages within a queue, nor for when one is needed again (see ``queue/paging``).
+Responsible for pages that are being written or read, and for the memory that ready messages use. A queue
+chooses the messages to write and to read (see ``queue/paging``).
 """
 
 from collections import Counter
@@ -171,7 +171,7 @@ class StorePager:
         return jobs
 
     def balance(self) -> None:
-        """Page out the heaviest queues while memory is short."""
+        """Page out the queues that use most memory while the budget is exceeded."""
         if self.weight > self.budget and len(self._leaving) < IN_FLIGHT:
             heaviest = nlargest(A_TURN, self._heavy, key=self._heavy.__getitem__)
             for queue in heaviest:
@@ -186,7 +186,7 @@ class StorePager:
         """Return the unfinished jobs that write pages for a checkpoint."""
         return {job for job in self._writing if job.kept}
 
-    # -- what the disk says --------------------------------------------------------------------------------
+    # -- results of jobs -----------------------------------------------------------------------------------
 
     def written(self, job: WritePages) -> None:
         """Free the memory of pages that are on disk."""

@@ -1,8 +1,8 @@
 """The reader of segments: reads pages and chunks of streams, in parallel with writing.
 
-Responsible for opening, reading and checking. It keeps no file open, so that the space of a removed segment
-is free at once; opening costs little compared with a page. It runs in a thread of its own, inline in a test,
-or offline.
+Opens, reads and checks files. No file stays open, so that the space of a removed segment is free at once;
+opening a file costs little compared with reading a page. Runs in a thread of its own, inline in a test, or
+offline.
 """
 
 from pathlib import Path

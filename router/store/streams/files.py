@@ -7,9 +7,9 @@ Responsible for the layout of ``streams/``. Not for the bytes of chunks (see ``r
                            ...        chunks, one behind the other, without a gap
     <id>-<first>.index     >QQQ       for some of its chunks: first offset, time, place in the segment
 
-A segment only grows at its end. Everything in it was committed by the journal before, which keeps it until
-the segment is synced, so that a torn end is written anew, into another segment. The index is optional: if it
-is missing or does not fit, the segment is read.
+A segment only grows at its end. Its messages were committed to the journal before, which keeps them until the
+segment is synced. So the messages of a torn end are in the journal, and are written to another segment. The
+index is optional: if it is missing or does not fit, the segment is read.
 """
 
 from bisect import bisect_right
@@ -178,8 +178,8 @@ def read_index(files: Files, path: Path) -> Index:
 class RecoveredStream:
     """The recovered state of a stream's files.
 
-    This is the segments, the last chunk and the place where it ends, and of the index the number of entries
-    and the place of the last one.
+    It has the segments, the last chunk and the place where that chunk ends, and the number of entries of the
+    index with the place of the last one.
     """
 
     segments: list[StreamSegment]

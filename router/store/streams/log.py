@@ -44,11 +44,11 @@ class _Waiting(NamedTuple):
 class StoredStreamLog:
     """The ``StreamLog`` of one stream; ``id`` is that of its incarnation.
 
-    ``next_position`` is the offset that the next message to be committed has, ``written`` that up to which
-    everything is in the segments' files.
+    ``next_position`` is the offset of the next message to be committed; messages before the offset
+    ``written`` are in the segments' files.
     """
 
-    delivered = 0  # what a stream delivered says nothing
+    delivered = 0  # deliveries of a stream are not recorded
     pages: Mapping[StoredPage, None] = {}  # it has none
 
     __slots__ = (
@@ -88,15 +88,15 @@ class StoredStreamLog:
         self._segment, self._place = found.segments[-1].first, found.place
         self._index = self._segment, found.entries, found.indexed
 
-    # -- what the stream says --------------------------------------------------------------------------------
+    # -- calls of the stream ---------------------------------------------------------------------------------
 
     def store(self, entry: Entry, message: Message) -> None:
-        """Keep a message; it is written at the end of the turn."""
+        """Store a message in the journal, with the batch of this turn."""
         entry.stored = True
         self._store.publishes.append((self, entry, message))
 
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
-        """Keep several messages."""
+        """Store messages with consecutive offsets."""
         for entry in entries:
             entry.stored = True
         self._store.publishes.extend(zip(repeat(self), entries, messages, strict=False))
@@ -122,7 +122,7 @@ class StoredStreamLog:
             self._size = sum(each.chunk.size for each in self._waiting)
         self._store.submit_after_commit(RemoveStream(self.id, sorted(firsts)))
 
-    # -- what the store says ---------------------------------------------------------------------------------
+    # -- calls of the store ----------------------------------------------------------------------------------
 
     def commit(self, below: int) -> None:
         """Mark the messages before this offset as committed."""
@@ -130,7 +130,7 @@ class StoredStreamLog:
         self.stream.commit(below)
 
     def flush(self, below: int) -> bool:
-        """Write everything before this offset to files; return False if it is there.
+        """Write all messages before this offset to files; return False if they are already in files.
 
         ``Retirement.flushed`` is called when it has been written.
         """
@@ -143,7 +143,9 @@ class StoredStreamLog:
         return True
 
     def _settle(self) -> None:
-        """Set ``written``: if no chunk waits, all committed messages are in files, or were lost by damage."""
+        """Update ``written``: if no chunk waits, all committed messages are in files, or were lost
+        by damage.
+        """
         if self._job is None and not self._waiting:
             self.written = self.next_position
 

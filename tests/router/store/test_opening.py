@@ -266,7 +266,7 @@ def test_messages_of_a_queue_that_the_metadata_has_forgotten_are_kept_and_the_st
     for suffix in ("-wal", "-shm"):
         (quick_path / f"metadata.sqlite{suffix}").unlink(missing_ok=True)
     for look in (lambda: Kept(quick_path), lambda: check(quick_path, 0)):
-        with pytest.raises(MetadataError, match="has lost changes: it never heard of queue 1"):
+        with pytest.raises(MetadataError, match="has lost changes: it has never assigned the id of queue 1"):
             look()
     (quick_path / "metadata.sqlite").write_bytes(whole)
     again = Kept(quick_path)
