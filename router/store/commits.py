@@ -36,8 +36,8 @@ class Commits:
     ``failure`` describes a failed write until everything that failed has been written, else it is None.
     ``broken`` is the exception that has left the store in an unknown state: nothing is committed after it, so
     nothing is confirmed, and the broker must start again from the disk. ``changed`` is called whenever
-    ``committed_batch``, ``failure`` or ``broken`` has changed, ``put_off`` when only work was gathered that no
-    reply waits for: its receiver calls ``flush`` later.
+    ``committed_batch``, ``failure`` or ``broken`` has changed, ``put_off`` when only work was gathered that
+    no reply waits for: its receiver calls ``flush`` later.
     """
 
     def __init__(
