@@ -43,7 +43,7 @@ class SchedulerHost(Protocol):
 
 
 class WaitingSession(Protocol):
-    """A session with room for messages and with consumers that wait for it."""
+    """A session that may receive messages, and has consumers that wait for its credit."""
 
     def wake(self) -> None: ...
 
@@ -89,7 +89,7 @@ class Scheduler:
         self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched
         self._left: deque[AnyQueue | Marker] = deque()  # queues that earlier turns had no time for
         self._again: deque[AnyQueue | Marker] = deque()  # queues that have delivered and have more
-        self._wakeable: dict[WaitingSession, None] = {}  # with room and waiting consumers
+        self._wakeable: dict[WaitingSession, None] = {}  # with credit and waiting consumers
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._deferred: deque[Client] = deque()  # clients that go on in a later turn
         self._unfinished: dict[Client, None] = {}  # clients with an unfinished command
@@ -300,7 +300,7 @@ class Scheduler:
                     letters.left -= 1 + self._send_letter(letters.pending[0])
                 elif self._touched:
                     self._run_deliveries(self._touched.popleft())
-                elif self._wakeable:  # after the last delivery, when the room left is known
+                elif self._wakeable:  # after the last delivery, when the unused credit is known
                     self._wake_next_session()
                 elif self._traces:
                     self._send_trace(*self._traces.popleft())
@@ -313,7 +313,7 @@ class Scheduler:
             self._advancing = False
 
     def _wake_next_session(self) -> None:
-        """Wake more consumers of the next session that has room left."""
+        """Wake more consumers of the next session that has unused credit."""
         session = next(iter(self._wakeable))
         del self._wakeable[session]
         session.wake()

@@ -106,7 +106,7 @@ class _Import:
         broker.
         """
         for refusal in definitions.refused:
-            self._refuse(refusal)
+            self._report_refusal(refusal)
         if not self._vhost:
             yield from map(self._add_vhost, definitions.vhosts)
             yield from map(self._add_user, definitions.users)
@@ -129,18 +129,18 @@ class _Import:
             yield
         yield from map(self._set_parameter, limits)
 
-    def _refuse(self, refusal: RefusedEntry) -> None:
+    def _report_refusal(self, refusal: RefusedEntry) -> None:
         refusal = RefusedEntry(*(text[:TEXT_MAX] for text in refusal))
         self._log.warning("definition refused", entry=refusal.entry, reason=refusal.reason)
         self.report.refused.append(refusal)
 
     @contextmanager
-    def _entry(self, name: str) -> Iterator[None]:
+    def _reporting_refusals(self, name: str) -> Iterator[None]:
         """Report the entry of this name as refused if the block raises an error of an invalid entry."""
         try:
             yield
         except (DefinitionsError, AmqpError, NoSuchObject, ValueError, msgspec.MsgspecError) as error:
-            self._refuse(RefusedEntry(name, str(error)))
+            self._report_refusal(RefusedEntry(name, str(error)))
 
     # -- entries and their virtual hosts ------------------------------------------------------------------
 
@@ -164,12 +164,12 @@ class _Import:
         for name in ("description", "tags", "default_queue_type"):
             if getattr(entry, name) is not None:
                 said[name] = getattr(entry, name)
-        with self._entry(f"vhost '{entry.name}'"):
+        with self._reporting_refusals(f"vhost '{entry.name}'"):
             metadata = read_metadata(said) if said else None
             self._administration.put_vhost(entry.name, metadata, maker=self._maker)
 
     def _add_user(self, entry: UserEntry) -> None:
-        with self._entry(f"user '{entry.name}'"):
+        with self._reporting_refusals(f"user '{entry.name}'"):
             user = self._administration.put_user(
                 entry.name,
                 password=hash_of(entry),
@@ -182,7 +182,7 @@ class _Import:
                 self.report.without_login.append(entry.name)
 
     def _permit(self, entry: PermissionEntry) -> None:
-        with self._entry(f"permissions of user '{entry.user}' {self._in(entry.vhost)}"):
+        with self._reporting_refusals(f"permissions of user '{entry.user}' {self._in(entry.vhost)}"):
             self._administration.set_permission(
                 entry.user,
                 self._vhost or entry.vhost,
@@ -195,7 +195,7 @@ class _Import:
         what = (
             f"topic permissions of user '{entry.user}' at exchange '{entry.exchange}' {self._in(entry.vhost)}"
         )
-        with self._entry(what):
+        with self._reporting_refusals(what):
             self._administration.set_topic_permission(
                 entry.user,
                 self._vhost or entry.vhost,
@@ -205,13 +205,13 @@ class _Import:
             )
 
     def _set_global_parameter(self, entry: GlobalParameterEntry) -> None:
-        with self._entry(f"global parameter '{entry.name}'"):
+        with self._reporting_refusals(f"global parameter '{entry.name}'"):
             self._administration.parameters.set_global(entry.name, entry.value)
 
     def _set_parameter(self, entry: ParameterEntry) -> None:
         what, vhost = f"{entry.component} parameter '{entry.name}' {self._in(entry.vhost)}", entry.vhost
         if entry.component == OPERATOR_POLICY:
-            with self._entry(f"operator policy '{entry.name}' {self._in(vhost)}"):
+            with self._reporting_refusals(f"operator policy '{entry.name}' {self._in(vhost)}"):
                 value = msgspec.convert(entry.value, OperatorPolicyValue)
                 self._administration.set_policy(
                     self._vhost or vhost,
@@ -224,7 +224,7 @@ class _Import:
                     live=False,
                 )
         elif entry.component == VHOST_LIMITS_COMPONENT:
-            with self._entry(what):
+            with self._reporting_refusals(what):
                 self._administration.parameters.set(
                     entry.component, self._vhost or vhost, entry.name, _limits(entry.value)
                 )
@@ -232,7 +232,7 @@ class _Import:
             self._left_out(what)
 
     def _set_policy(self, entry: PolicyEntry) -> None:
-        with self._entry(f"policy '{entry.name}' {self._in(entry.vhost)}"):
+        with self._reporting_refusals(f"policy '{entry.name}' {self._in(entry.vhost)}"):
             self._administration.set_policy(
                 self._vhost or entry.vhost,
                 entry.name,
@@ -246,7 +246,7 @@ class _Import:
     def _declare_exchange(self, entry: ExchangeEntry) -> None:
         name = clean_name(entry.name)
         what = f"exchange '{name}' {self._in(entry.vhost)}"
-        with self._entry(what):
+        with self._reporting_refusals(what):
             vhost = self._place(entry.vhost)
             if name in vhost.exchanges:
                 return
@@ -267,7 +267,7 @@ class _Import:
     def _declare_queue(self, entry: QueueEntry) -> None:
         name = clean_name(entry.name)
         what = f"queue '{name}' {self._in(entry.vhost)}"
-        with self._entry(what):
+        with self._reporting_refusals(what):
             vhost = self._place(entry.vhost)
             if not name:
                 raise DefinitionsError("a queue needs a name")
@@ -290,7 +290,7 @@ class _Import:
             f"binding from exchange '{entry.source}' to {entry.destination_type} '{entry.destination}' "
             f"with key '{entry.routing_key}' {self._in(entry.vhost)}"
         )
-        with self._entry(what):
+        with self._reporting_refusals(what):
             vhost = self._place(entry.vhost)
             ends: Mapping[str, AnyQueue | Exchange] = (
                 vhost.queues if entry.destination_type == "queue" else vhost.exchanges

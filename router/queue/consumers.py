@@ -1,7 +1,8 @@
 """Consumers of a queue, and the order in which they are served.
 
 Responsible for priorities, round-robin and the single active consumer. Prefetch counts are applied by
-``Consumer.room``; the session behind a consumer (its ``DeliverySink``) writes the deliveries.
+``Consumer.credit``: the number of messages that a consumer may receive now. The session behind a consumer
+(its ``DeliverySink``) writes the deliveries.
 """
 
 from bisect import bisect_left, insort
@@ -25,13 +26,13 @@ class DeliverySink(Protocol):
     prefetch: int  # shared by all consumers of the session (0: no limit)
     finished: bool  # the session and its consumers have ended
 
-    def room(self) -> int:
+    def credit(self) -> int:
         """Return how many more messages the session can receive now, over all its consumers."""
 
-    def await_room(self, consumer: "Consumer") -> None:
-        """Wake a consumer as soon as the session has room.
+    def await_credit(self, consumer: "Consumer") -> None:
+        """Wake a consumer as soon as the session has credit.
 
-        For consumers that hold less than their own prefetch count, but whose session has no room.
+        For consumers that hold less than their own prefetch count, but whose session has no credit.
         """
 
     def deliver(self, consumer: "Receiver", entries: Sequence[Entry]) -> None:
@@ -67,7 +68,7 @@ class Receiver:
         self.wire: Any = None
 
     def wake(self) -> None:
-        """Do nothing: only a ``Consumer`` waits for room."""
+        """Do nothing: only a ``Consumer`` waits for credit."""
 
 
 class Consumer(Receiver):
@@ -76,7 +77,7 @@ class Consumer(Receiver):
     ``prefetch`` is the consumer's limit of unacknowledged messages (0: none), ``unacked`` the number that it
     holds, ``redelivered`` the number of its deliveries that were redeliveries. ``active`` is False for
     cancelled consumers and for those that wait behind a single active consumer. ``ready`` is True while the
-    consumer is in the line of its priority. ``starving`` is not 0 while the session's room is awaited.
+    consumer is in the line of its priority. ``starving`` is not 0 while the session's credit is awaited.
     ``share`` limits the messages that it gets before the session's other consumers, if the session has a
     prefetch count. ``probed`` is set if the next delivery has a measured message: its index in the delivery,
     and what settles it.
@@ -133,14 +134,14 @@ class Consumer(Receiver):
         return
         yield
 
-    def room(self) -> int:
-        """Return how many messages the consumer can receive now."""
-        room = self.sink.room()
+    def credit(self) -> int:
+        """Return the number of messages that the consumer may receive now."""
+        credit = self.sink.credit()
         if self.sink.prefetch:
-            room = min(room, self.share)
+            credit = min(credit, self.share)
         if self.prefetch and not self.no_ack:
-            room = min(room, self.prefetch - self.unacked)
-        return min(room, SLICE)
+            credit = min(credit, self.prefetch - self.unacked)
+        return min(credit, SLICE)
 
     @property
     def full(self) -> bool:
@@ -148,13 +149,13 @@ class Consumer(Receiver):
         return 0 < self.prefetch <= self.unacked and not self.no_ack
 
     def wake(self) -> None:
-        """Make the consumer ready if it has room again, after messages were settled or written out."""
+        """Make the consumer ready if it has credit again, after messages were settled or written out."""
         if self.active and not self.ready and not self.starving:
-            if self.room() > 0:
+            if self.credit() > 0:
                 self.queue.consumers.line_up(self)
                 self.queue.touch()
             elif not self.full:
-                self.sink.await_room(self)
+                self.sink.await_credit(self)
 
 
 Line: TypeAlias = OrderedDict[Consumer, None]  # in the order of service; removal costs O(1)
@@ -252,10 +253,10 @@ class Consumers:
             consumer.ready = False
 
     def skip(self, consumer: Consumer) -> None:
-        """Mark a consumer without room as not ready until it has room."""
+        """Mark a consumer without credit as not ready until it has credit."""
         self.leave(consumer)
         if not consumer.full:
-            consumer.sink.await_room(consumer)
+            consumer.sink.await_credit(consumer)
 
     def line(self) -> Line | None:
         """Return the ready consumers of the highest priority, the next first; None if there are none.
@@ -269,20 +270,20 @@ class Consumers:
             del self._lines[self._waiting.pop()]
         return None
 
-    def skip_without_room(self, line: Line) -> bool:
-        """Mark the first consumers without room as not ready; return True if any consumer remains."""
+    def skip_without_credit(self, line: Line) -> bool:
+        """Mark the first consumers without credit as not ready; return True if any consumer remains."""
         for consumer in list(islice(line, SLICE)):
-            if consumer.room() > 0:
+            if consumer.credit() > 0:
                 break
             self.skip(consumer)
         return bool(line)
 
     def _activate(self, consumer: Consumer) -> None:
         consumer.active = True
-        if consumer.room() > 0:
+        if consumer.credit() > 0:
             self.line_up(consumer)
         elif not consumer.full:
-            consumer.sink.await_room(consumer)
+            consumer.sink.await_credit(consumer)
 
 
 def _discard(numbers: list[int], number: int) -> None:

@@ -39,13 +39,13 @@ def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> i
     turn: list[Consumer] = []
     share, sharing, skipped = SLICE, False, 0
     for consumer in list(islice(line, min(waiting, ROUND))):
-        room = consumer.room()
-        if room <= 0:
+        credit = consumer.credit()
+        if credit <= 0:
             queue.consumers.skip(consumer)
             skipped += 1
             continue
         turn.append(consumer)
-        share = min(share, room)
+        share = min(share, credit)
         if consumer.sink.prefetch:
             sharing = True
     if not turn:
@@ -57,7 +57,7 @@ def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> i
         return _serve(queue, line, turn, share, now)
     served = skipped  # consumers of one session share its prefetch count: the first may use it up
     for consumer in turn:
-        if consumer.room() > 0:
+        if consumer.credit() > 0:
             served += _serve(queue, line, [consumer], 1, now)
         else:
             queue.consumers.skip(consumer)

@@ -235,7 +235,7 @@ class Queue(LimitedContents):
                 left -= serve_round(self, line, waiting, now)
             elif not self.ready:
                 break  # full consumers keep their place while there is no message
-            elif self.consumers.skip_without_room(line) and not self._load_next():
+            elif self.consumers.skip_without_credit(line) and not self._load_next():
                 break
         else:
             return True

@@ -1,6 +1,6 @@
 """Deliveries to a session: delivery tags, unacknowledged messages, and the prefetch count.
 
-Responsible for delivery tags, the session's prefetch count, the consumers that wait for room, and how long
+Responsible for delivery tags, the session's prefetch count, the consumers that wait for credit, and how long
 messages are held. How consumers begin and end is in ``subscriptions``, how messages are acknowledged in
 ``settling``.
 
@@ -75,39 +75,39 @@ class Deliveries:
         settings = broker.settings.queue
         self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
 
-    # -- room ------------------------------------------------------------------------------------------------
+    # -- credit ----------------------------------------------------------------------------------------------
 
-    def room(self) -> int:
-        """Return how many more messages the session takes now."""
+    def credit(self) -> int:
+        """Return the number of messages that the session may receive now, over all its consumers."""
         if self.finished or not self.sink.writable():
             return 0
         return self.prefetch - self.outstanding if self.prefetch else SLICE
 
-    def await_room(self, consumer: Consumer) -> None:
+    def await_credit(self, consumer: Consumer) -> None:
         if not consumer.starving and not self.finished:
             self._starving.add(consumer)
-            if self.room() > 0:  # the consumer has used its share
+            if self.credit() > 0:  # the consumer has used its share
                 self._broker.scheduler.schedule_wake(self)
 
     def wake(self) -> None:
-        """Wake consumers that wait for room, if there is some. The consumer that was served longest ago
-        comes first, so that all get a part of the shared prefetch count and of the connection's outbox.
+        """Wake waiting consumers if the session has credit, first those that were served longest ago.
 
-        As many are woken as there is room, others if these take less; each gets an equal share first.
+        At most as many are woken as the session may receive messages, each with an equal share of the credit.
+        If they leave credit unused, further consumers are woken after the deliveries.
         """
-        room, starving = self.room(), self._starving
-        if room <= 0 or not starving:
+        credit, starving = self.credit(), self._starving
+        if credit <= 0 or not starving:
             return
-        share = max(1, room // len(starving)) if self.prefetch else SLICE
-        for _ in range(min(room, WOKEN, len(starving))):
+        share = max(1, credit // len(starving)) if self.prefetch else SLICE
+        for _ in range(min(credit, WOKEN, len(starving))):
             consumer = starving.pop(self.next_tag)
             consumer.share = share
             consumer.wake()
         if starving:
             self._broker.scheduler.schedule_wake(self)
 
-    def make_room(self, consumers: Mapping[Consumer, int]) -> None:
-        """Subtract the counts from the consumers' unacknowledged messages, and wake those with room."""
+    def return_credit(self, consumers: Mapping[Consumer, int]) -> None:
+        """Subtract the counts from the consumers' unacknowledged messages, and wake those with credit."""
         for consumer, count in consumers.items():
             consumer.unacked -= count
             self.outstanding -= count
@@ -118,8 +118,8 @@ class Deliveries:
                 consumer.wake()
 
     def _wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
-        """Wake consumers in their order when the shared prefetch count has room: those that waited before,
-        and ``consumers``, whose own prefetch counts may have room again.
+        """Add ``consumers``, whose own prefetch counts may allow deliveries again, to the waiting consumers,
+        and wake waiting consumers in their order as far as the shared prefetch count allows.
         """
         for consumer in consumers:
             if consumer.active and not (consumer.ready or consumer.starving):
@@ -217,7 +217,7 @@ class Deliveries:
     def _give_back_some(self, taken: Taken) -> Iterable[QueueLike]:
         """Requeue messages, and return their queues."""
         sources, consumers = by_source(taken)
-        self.make_room(consumers)
+        self.return_credit(consumers)
         for source, entries in sources.items():
             if source.deleted:
                 source.ack(entries)

@@ -147,9 +147,9 @@ class Settling:
         if deliveries.prefetch:
             self._broker.catch_up()
         sources, consumers = by_source(taken)
-        room_first = verb == "requeue" and deliveries.prefetch > 0
-        if room_first:  # queues that wait for this room deliver before the messages are requeued
-            deliveries.make_room(consumers)
+        credit_first = verb == "requeue" and deliveries.prefetch > 0
+        if credit_first:  # queues whose consumers wait for credit deliver before the messages are requeued
+            deliveries.return_credit(consumers)
         for source, entries in sources.items():
             if verb == "ack" or source.deleted:
                 source.ack(entries)
@@ -159,6 +159,6 @@ class Settling:
             else:
                 deliveries.delivery_counters.back += len(entries)
                 source.reject(entries)
-        if not room_first:
-            deliveries.make_room(consumers)
+        if not credit_first:
+            deliveries.return_credit(consumers)
         return sources

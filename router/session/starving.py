@@ -1,4 +1,4 @@
-"""The consumers of a session that wait for room in its shared prefetch count or its connection's outbox.
+"""The consumers of a session that wait for credit in its shared prefetch count or its connection's outbox.
 
 Responsible for their order: the consumer that was served longest ago is woken first, or in its place one of
 the same queue with a higher priority.

@@ -32,7 +32,7 @@ class StreamSegments(list[StreamSegment]):
             self.append(StreamSegment(chunk.first, chunk.timestamp))
         return self[-1]
 
-    def give_up(self, settings: QueueArguments, wall: int) -> list[StreamSegment]:
+    def apply_retention(self, settings: QueueArguments, wall: int) -> list[StreamSegment]:
         """Remove and return whole segments beyond the limits, the oldest first, never the last.
 
         ``wall`` is in ms since the epoch.

@@ -70,7 +70,7 @@ class Serving:
     # -- turns -----------------------------------------------------------------------------------------------
 
     def serve_readers(self) -> bool:
-        """Deliver to every reader with room, in turn; return True if more can be delivered."""
+        """Deliver to every reader with credit, round-robin; return True if more can be delivered."""
         left = DRAIN
         while left > 0:
             left -= self._wake_some()
@@ -95,8 +95,8 @@ class Serving:
         """Deliver to one reader; return the work done, at least 1: the number of messages that it passed,
         and ``SERVED`` for a delivery.
         """
-        room = reader.room()
-        if room <= 0:
+        credit = reader.credit()
+        if credit <= 0:
             self.readers.skip(reader)
             return 1
         chunk = reader.chunk
@@ -114,7 +114,7 @@ class Serving:
                 return 1
             reader.entries = self._decode(chunk)
             reader.checking = None
-        entries, passed = reader.take(room)
+        entries, passed = reader.take(credit)
         if reader.name is not None:
             reader.held.update((entry.position, None) for entry in entries)
             if passed and not reader.held:
@@ -123,7 +123,7 @@ class Serving:
             passed += SERVED
             self.counts.deliver += len(entries)
             reader.sink.deliver(reader, entries)
-            if len(entries) == room and reader.ready and reader.room() <= 0:
+            if len(entries) == credit and reader.ready and reader.credit() <= 0:
                 self.readers.skip(reader)
         if reader.wanted is not None:  # checked messages take longer than delivered ones
             return max(FILTERED, passed)

@@ -234,7 +234,7 @@ class Stream(DeclaredQueue):
     def retain(self, now: int) -> None:
         """Remove segments beyond the limits, and schedule the next removal by age."""
         wall = self.host.wall * 1000
-        if gone := self.segments.give_up(self.settings, wall):
+        if gone := self.segments.apply_retention(self.settings, wall):
             self.first = self.segments[0].first
             self.tail.trim(self.first)
             if self.log is not None:
