@@ -1,12 +1,12 @@
 """How fast streams are appended to and replayed over AMQP 0-9-1, beside another broker.
 
-    python -m conformance.streams --count 1000000 --broker leveret --broker rabbitmq
+python -m conformance.streams --count 1000000 --broker leveret --broker rabbitmq
 
 For each broker in turn, with its files on the same disk: one publisher appends messages with confirms, a
 window of them unconfirmed at most; one reader replays the stream from offset 0; then ten readers do at once.
 Readers have a prefetch of 2000 and acknowledge every 500. Publisher and readers are processes of their own:
-publishes are encoded once, deliveries, all equally long, are counted by dividing the received bytes. Each
-reader checks the first delivery and the last, offset and body, and the number of bytes.
+publishes are encoded once, deliveries, all equally long (the kind ``varied``), are counted by dividing the
+received bytes. Each reader checks the first delivery and the last, offset and body, and the number of bytes.
 """
 
 import argparse
@@ -19,11 +19,10 @@ from conformance.bench import sides
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Delivery
-from leveret.protocol.amqp.message import pack_frames
-from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
-from leveret.router.bench.load import BenchTarget
-from leveret.router.bench.wire import READ, BlockingConnection
+from leveret.router.bench.load import VARIED, BenchError, BenchTarget, Load
+from leveret.router.bench.traffic import drafts
+from leveret.router.bench.wire import READ, BlockingConnection, publish_encoded
 
 STREAM = "speed"
 SIZE = 100  # bytes of a body; the first eight tell its number
@@ -41,29 +40,36 @@ def publish(target: BenchTarget, count: int) -> float:
         1, m.QueueDeclare(STREAM, durable=True, arguments={"x-queue-type": "stream"}), m.QueueDeclareOk
     )
     connection.call(1, m.ConfirmSelect(), m.ConfirmSelectOk)
-    head = method_frame(1, m.BasicPublish("", STREAM))
-    one = head + pack_frames(1, encode_properties(Properties(delivery_mode=2)), bytes(SIZE))
-    body = len(one) - 1 - SIZE
+    drawn = drafts(Load(SIZE, True, kind=VARIED), "")[:CHUNK]
+    encoded = [publish_encoded(1, ("", STREAM), each.properties, bytes(SIZE), 0) for each in drawn]
+    size = len(encoded[0])
+    chunk, body = bytearray(b"".join(encoded)), size - 1 - SIZE
     began = time.perf_counter()
     sent = confirmed = 0
     while confirmed < count:
         if sent < count and sent - confirmed <= WINDOW - CHUNK:
             some = min(CHUNK, count - sent)
-            data = bytearray(one * some)
             for index in range(some):
-                struct.pack_into(">Q", data, index * len(one) + body, sent + index)
-            connection.send(bytes(data))
+                struct.pack_into(">Q", chunk, index * size + body, sent + index)
+            connection.send(bytes(chunk[: some * size]))
             sent += some
             if sent < count and not connection.waits(0):
                 continue
         _, command = connection.next()
         if isinstance(command, m.BasicNack):
-            raise SystemExit("a publish was refused")
+            raise BenchError("a publish was refused")
         if isinstance(command, m.BasicAck):
             confirmed = command.delivery_tag if command.multiple else confirmed + 1
     seconds = time.perf_counter() - began
     connection.close()
     return seconds
+
+
+def delete(target: BenchTarget) -> None:
+    """Delete the stream."""
+    connection = BlockingConnection(target)
+    connection.call(1, m.QueueDelete(STREAM), m.QueueDeleteOk)
+    connection.close()
 
 
 def replay(target: BenchTarget, count: int, pipe: Pipe) -> None:
@@ -94,7 +100,7 @@ def _drain(connection: BlockingConnection, count: int) -> bytes:
     while not size or pending < count * size:
         got = connection.socket.recv_into(buffer)
         if not got:
-            raise SystemExit("the broker closed the connection")
+            raise BenchError("the broker closed the connection")
         pending += got
         kept += view[:got]
         if not size and pending > 1000:

@@ -20,7 +20,7 @@ import statistics
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -30,10 +30,11 @@ from conformance.brokers import Broker
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
-from leveret.protocol.amqp.properties import Properties
-from leveret.router.bench.load import BenchError, BenchTarget
+from leveret.protocol.amqp.properties import decode_properties
+from leveret.router.bench.load import RAGGED, BenchError, BenchTarget, Load
 from leveret.router.bench.processes import receive, start
-from leveret.router.bench.wire import READ, TIMEOUT, BlockingConnection, publish
+from leveret.router.bench.traffic import Draft, drafts
+from leveret.router.bench.wire import READ, TIMEOUT, BlockingConnection, publish_encoded
 
 NUMBER = re.compile(rb"@(\d{8})@")
 CUT = 9  # bytes of such a mark that may be at the end of a read
@@ -42,13 +43,24 @@ EXCHANGE = "amq.fanout"
 
 @dataclass(frozen=True)
 class Run:
-    """So many subscribers, and messages with bodies of ``size`` bytes for all of them."""
+    """So many subscribers, and messages with bodies of ``size`` bytes for all of them.
+
+    ``path`` is where the broker takes WebSockets, if that is not where leveret does. ``over_stomp``: messages
+    are published by STOMP over a WebSocket, else by AMQP.
+    """
 
     broker: Broker
     protocol: str
     subscribers: int
     messages: int
     size: int = 100
+    path: str = ""
+    over_stomp: bool = False
+
+    @property
+    def load(self) -> Load:
+        """Messages that differ, also in length."""
+        return Load(self.size, exchange="fanout", kind=RAGGED)
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,34 @@ PROTOCOLS = {
 # -- the subscribers -----------------------------------------------------------------------------------------
 
 
+def open_websocket(run: Run) -> socket.socket:
+    """Open a WebSocket of the run's protocol. Raises BenchError if the broker refuses it."""
+    protocol = PROTOCOLS[run.protocol]
+    made = socket.create_connection((run.broker.host, run.broker.http_port or 0), TIMEOUT)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    key = base64.b64encode(os.urandom(16)).decode()
+    made.sendall(
+        f"GET {run.path or protocol.path} HTTP/1.1\r\nHost: localhost\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        f"Sec-WebSocket-Protocol: {protocol.name}\r\n\r\n".encode()
+    )
+    answer = read_until(made, b"\r\n\r\n")
+    if not answer.startswith(b"HTTP/1.1 101"):
+        raise BenchError(f"no WebSocket: {answer[:200]!r}")
+    return made
+
+
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    """Return what is read up to and with ``end``."""
+    data = b""
+    while end not in data:
+        if not (more := connection.recv(READ)):
+            raise BenchError(f"the broker closed the connection: {data[-300:]!r}")
+        data += more
+    return data
+
+
 class Subscriber:
     """One page: it counts the messages that follow one another from 0 on."""
 
@@ -122,27 +162,9 @@ class Subscriber:
         self.count = 0
         self._tail = b""  # of the payload: where a mark may be cut
         self._frames = bytearray()
-        self.socket = socket.create_connection((run.broker.host, run.broker.http_port or 0), TIMEOUT)
-        key = base64.b64encode(os.urandom(16)).decode()
-        self.socket.sendall(
-            f"GET {protocol.path} HTTP/1.1\r\nHost: localhost\r\n"
-            "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-            f"Sec-WebSocket-Protocol: {protocol.name}\r\n\r\n".encode()
-        )
-        answer = self._until(b"\r\n\r\n")
-        if not answer.startswith(b"HTTP/1.1 101"):
-            raise BenchError(f"no WebSocket: {answer[:200]!r}")
+        self.socket = open_websocket(run)
         self.socket.sendall(masked(protocol.say(run.broker)))
-        self._until(protocol.done)
-
-    def _until(self, end: bytes) -> bytes:
-        data = b""
-        while end not in data:
-            if not (more := self.socket.recv(READ)):
-                raise BenchError(f"the broker closed the connection: {data[-300:]!r}")
-            data += more
-        return data
+        read_until(self.socket, protocol.done)
 
     def read(self) -> None:
         """Take what has come. Raises BenchError when a message is missing, or comes again."""
@@ -199,33 +221,80 @@ def subscribe(run: Run, _number: int, pipe: Pipe) -> None:
 # -- the measurement -----------------------------------------------------------------------------------------
 
 
-def publish_all(connection: BlockingConnection, run: Run) -> None:
-    """Publish the messages."""
+def bodies(run: Run) -> list[tuple[Draft, bytes]]:
+    """The messages of a run in their order, each with a body that holds its number."""
+    drawn = drafts(run.load, "")
+    made = []
     for number in range(run.messages):
-        body = f"@{number:08}@".encode().ljust(run.size, b".")
-        connection.send(publish(1, (EXCHANGE, ""), Properties(), body, connection.frame_max))
+        draft = drawn[number % len(drawn)]
+        made.append((draft, f"@{number:08}@".encode().ljust(draft.size, b".")))
+    return made
+
+
+def as_amqp(run: Run, frame_max: int) -> bytes:
+    """The messages as publishes."""
+    return b"".join(
+        publish_encoded(1, (EXCHANGE, draft.key), draft.properties, body, frame_max)
+        for draft, body in bodies(run)
+    )
+
+
+def as_stomp(run: Run) -> bytes:
+    """The messages as SEND frames, each a WebSocket message."""
+    sent = []
+    for draft, body in bodies(run):
+        properties = decode_properties(draft.properties, 0)
+        head = (
+            f"SEND\ndestination:/exchange/{EXCHANGE}/{draft.key}\ncontent-type:{properties.content_type}\n"
+            f"correlation-id:{properties.correlation_id}\ncontent-length:{len(body)}\n"
+        )
+        named = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str)}
+        head += "".join(f"{name}:{value}\n" for name, value in named.items())
+        sent.append(masked(f"{head}\n".encode() + body + b"\0"))
+    return b"".join(sent)
+
+
+@contextlib.contextmanager
+def publisher(run: Run) -> Iterator[Callable[[], None]]:
+    """What publishes all messages of a run, which are encoded beforehand."""
+    broker = run.broker
+    if run.over_stomp:
+        connection = open_websocket(run)
+        login = f"login:{broker.user}\npasscode:{broker.password}\nhost:{broker.vhost}\n"
+        connection.sendall(masked(f"CONNECT\naccept-version:1.2\n{login}\n\0".encode()))
+        read_until(connection, b"CONNECTED")
+        frames = as_stomp(run)
+        with connection:
+            yield lambda: connection.sendall(frames)
+        return
+    target = BenchTarget(broker.host, broker.port, broker.user, broker.password, broker.vhost)
+    client = BlockingConnection(target)
+    publishes = as_amqp(run, client.frame_max)
+    yield lambda: client.send(publishes)
+    client.close()
 
 
 def memory(pid: int | None, line: str) -> int:
-    """What the kernel says of a process's memory, in KiB: VmRSS is now, VmHWM the most so far."""
+    """A process's memory in KiB as the kernel says: VmRSS is now, VmHWM the most so far; 0 for None."""
+    if pid is None:
+        return 0
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.partition(f"{line}:")[2].split()[0])
 
 
 def measure(run: Run) -> Figures:
-    """One run on a broker that nobody else uses. Raises BenchError when a message is lost or out of order."""
+    """One run on a broker that has no other clients. Raises BenchError when a message is lost or out of
+    order.
+    """
     pid = run.broker.pid
     with contextlib.ExitStack() as stack:
-        broker = run.broker
-        target = BenchTarget(broker.host, broker.port, broker.user, broker.password, broker.vhost)
-        client = BlockingConnection(target)
-        stack.callback(client.close)
+        publish_all = stack.enter_context(publisher(run))
         empty = memory(pid, "VmRSS")
         pipe = start(stack, subscribe, run, 0)
         receive(pipe, TIMEOUT + run.subscribers / 50)
         subscribed = memory(pid, "VmRSS")
         begin = time.monotonic()
-        publish_all(client, run)
+        publish_all()
         end = receive(pipe, TIMEOUT + run.subscribers * run.messages / 1000)
         most = memory(pid, "VmHWM")
         pipe.send(None)

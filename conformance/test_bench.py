@@ -6,12 +6,13 @@ from click.testing import CliRunner
 
 from conformance.bench import page
 from conformance.bench.__main__ import QUICK, compare
+from conformance.bench.__main__ import main as run
 from conformance.bench.sides import start
 from conformance.bench.workloads import WORKLOADS
 from conformance.brokers import Broker
 from leveret.router.cli import main
 
-HEAVY = {"queues", "fanout-1000", "4m"}  # which say nothing on a small scale that others do not
+HEAVY = {"queues", "fanout-1000", "4m", "topic-100k"}  # which say nothing on a small scale that others do not
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +45,68 @@ def test_the_table_that_it_prints_says_that_nothing_was_lost(broker: Broker):
     assert "p99" in result.stdout
 
 
-def test_the_page_is_written_from_what_was_kept(tmp_path):
-    figures = {"deliveries": 100.0}
-    kept = {"began": "2030-01-01T00:00+00:00", "load": 0.5, "seconds": 3.0}
-    slow = [{"deliveries": 40.0}, {"deliveries": 50.0}]
-    page.keep(tmp_path, "transient", kept | {"figures": {"leveret": [figures, figures], "rabbitmq": slow}})
-    page.keep(tmp_path, "single", kept | {"figures": {"leveret": [figures], "rabbitmq": [figures]}})
+KEPT = {"began": "2030-01-01T00:00+00:00", "load": 0.5, "seconds": 3.0}
+
+
+def test_the_page_has_ragged_traffic_first_and_identical_messages_last(tmp_path):
+    slow = [{"ragged": 40.0, "same": 10.0}, {"ragged": 50.0, "same": 10.0}]
+    fast = [{"ragged": 100.0, "same": 500.0}] * 2
+    page.keep(tmp_path, "transient", KEPT | {"figures": {"leveret": fast, "rabbitmq": slow}})
+    page.keep(tmp_path, "single", KEPT | {"figures": {"leveret": fast[:1], "rabbitmq": fast[:1]}})
     page.write(tmp_path)
     text = (tmp_path / "performance.md").read_text()
-    assert "| `transient` | 100 msg/s | 45 msg/s | 2.00 / **2.25** / 2.50 | ≥ 2 | yes |" in text
+    ragged, same = (
+        "| `transient` | 100 msg/s | 45 msg/s | 2.00 / **2.25** / 2.50 | ≥ 2 | yes |",
+        "identical messages: an upper bound",
+    )
     assert "| `single` | 100 msg/s | 100 msg/s | 1.00 / **1.00** / 1.00 | ≥ 1.7 | **no** |" in text
+    assert text.index(ragged) < text.index(same) < text.index("| `transient` | 500 msg/s |")
+    assert "Not measured: `multiple`" in text
+
+
+def test_the_page_shows_what_only_leveret_has_without_a_ratio(tmp_path):
+    page.keep(tmp_path, "selectors", KEPT | {"figures": {"leveret": [{"ragged": 7.0}], "rabbitmq": [{}]}})
+    page.write(tmp_path)
+    assert "| `selectors` | 7.00 msg/s | - |  |  |  |" in (tmp_path / "performance.md").read_text()
+
+
+def test_another_broker_beside_has_columns_of_its_own(tmp_path):
+    figures = {
+        side: [{"ragged": value}] for side, value in (("leveret", 9.0), ("rabbitmq", 3.0), ("h:1", 6.0))
+    }
+    page.keep(tmp_path, "transient", KEPT | {"figures": figures})
+    page.write(tmp_path)
+    text = (tmp_path / "performance.md").read_text()
+    assert "| h:1 | leveret / h:1 |" in text
+    assert "| 3.00 / **3.00** / 3.00 | ≥ 2 | yes | 6.00 msg/s | 1.50 |" in text
 
 
 def test_plots_are_drawn_of_what_there_are_figures_for(tmp_path):
     latency = {f"p{at:g}": 1.0 for at in (50, 75, 90, 95, 99, 99.9, 99.99)}
-    kept = {"began": "2030-01-01T00:00+00:00", "load": 0.5, "seconds": 3.0}
-    page.keep(tmp_path, "rate", kept | {"figures": {"leveret": [latency], "rabbitmq": [latency]}})
+    page.keep(tmp_path, "rate", KEPT | {"figures": {"leveret": [latency], "rabbitmq": [latency]}})
     page.write(tmp_path)
     assert "performance-latency.svg" in (tmp_path / "performance.md").read_text()
     assert (tmp_path / "performance-latency.svg").read_text().startswith("<?xml")
+
+
+def test_a_broker_beside_that_cannot_be_used_ends_the_comparison_at_once(leveret, capsys):
+    wrong = leveret.url.replace("guest:guest", "guest:wrong")
+    assert run(["--broker", "leveret", "--beside", wrong, "--only", "transient", "--quick"]) == 1
+    assert f"conformance.bench: {leveret.target.host}:{leveret.target.port}: the broker refused: 403" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_broker_beside_is_measured_too(leveret, capsys, tmp_path):
+    arguments = ["--broker", "leveret", "--beside", leveret.url, "--only", "transient", "--kind", "varied"]
+    assert run([*arguments, "--quick", "--docs", str(tmp_path)]) == 0
+    name = f"{leveret.target.host}:{leveret.target.port}"
+    found = page.load(tmp_path)["transient"]["figures"]
+    assert all("varied" in each and "ragged" not in each for (each,) in found.values())
+    assert found.keys() == {"leveret", name}
+    assert f"{name} " in capsys.readouterr().out
+
+
+def test_no_workload_begins_after_the_time(capsys):
+    assert run(["--broker", "leveret", "--minutes", "0", "--only", "transient"]) == 0
+    assert "not begun after 0 minutes: transient" in capsys.readouterr().err

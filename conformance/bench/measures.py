@@ -1,7 +1,8 @@
-"""What is done to one broker for one workload, and the figures that come of it.
+"""Measures of one broker: what is done to it for one workload, and the figures that this gives.
 
 A measure has ``topology``, which is there for all rounds, and ``measure``, which is one round. Figures are by
-name: messages a second, milliseconds, bytes.
+name: messages a second, milliseconds, bytes. Those of throughput are named by the kind of traffic. Measures
+of streams and of STOMP over WebSocket are in ``other_measures``.
 """
 
 import contextlib
@@ -18,11 +19,12 @@ from conformance.bench.sides import Side, start
 from leveret.protocol.amqp import methods as m
 from leveret.router.bench.benchmark_run import BenchResult, drive, topology
 from leveret.router.bench.churn import bench_connections
-from leveret.router.bench.load import BenchError, Load
+from leveret.router.bench.load import KINDS, RAGGED, BenchError, Load
 from leveret.router.bench.replies import bench_replies
 from leveret.router.bench.wire import BlockingConnection
 
 SETTLE = 1.0  # seconds until an idle broker's memory is looked at
+MANY_BINDINGS = 1000  # from this number on ``Scale.part`` applies
 SAMPLE = 0.2  # seconds between looks at the memory
 
 Figures = dict[str, float]
@@ -30,11 +32,12 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Scale:
-    """How long to measure, in seconds, and which part of the large numbers is enough."""
+    """How long to measure, in seconds; which part of the large numbers is enough; the kinds of traffic."""
 
     seconds: float = 3.0
     warm_up: float = 1.0
     part: float = 1.0
+    kinds: tuple[str, ...] = KINDS
 
     def of(self, count: int) -> int:
         return max(1, round(count * self.part))
@@ -43,11 +46,24 @@ class Scale:
 class Measure(Protocol):
     """One workload, as it is done to one broker."""
 
+    @property
+    def runs(self) -> int:
+        """How often a round runs for ``Scale.seconds``."""
+
     def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
         """What all rounds share."""
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         """One round. Raises BenchError when anything was lost."""
+
+
+class Single:
+    """What measures share that run once and have no topology."""
+
+    runs = 1
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
 
 
 def percentiles(result: BenchResult) -> Figures:
@@ -59,36 +75,42 @@ def percentiles(result: BenchResult) -> Figures:
 
 @dataclass(frozen=True)
 class Messages:
-    """A load; ``deliveries`` a second are its figure, and latencies."""
+    """A load; deliveries a second of each kind of traffic are its figures, and latencies of the first kind.
+
+    ``new_keys``: a figure ``new`` too, with a routing key of its own for each message. ``extension``: the
+    load needs something that only leveret has.
+    """
 
     load: Load
+    kinds: tuple[str, ...] = (RAGGED,)
+    new_keys: bool = False
+    extension: bool = False
 
-    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
-        return topology(side.target, self.load)
-
-    def measure(self, side: Side, scale: Scale) -> Figures:
-        result = drive(side.target, self.load, scale.seconds, scale.warm_up)
-        used = {"publishers": result.publishers_cpu, "consumers": result.consumers_cpu}
-        return {"deliveries": result.received, **percentiles(result), **used}
-
-
-@dataclass(frozen=True)
-class Keys:
-    """A load on a topic exchange, with routing keys that repeat and with a new one for each message."""
-
-    load: Load
+    @property
+    def runs(self) -> int:
+        return len(self.kinds) + self.new_keys
 
     def _scaled(self, scale: Scale) -> Load:
+        if self.load.bindings < MANY_BINDINGS:
+            return self.load
         return replace(self.load, bindings=scale.of(self.load.bindings))
 
     def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        if self.extension and side.name != "leveret":
+            return contextlib.nullcontext()
         return topology(side.target, self._scaled(scale))
 
     def measure(self, side: Side, scale: Scale) -> Figures:
-        figures = {}
-        for name, new_keys in (("repeating", False), ("new", True)):
-            load = replace(self._scaled(scale), new_keys=new_keys)
-            figures[name] = drive(side.target, load, scale.seconds, scale.warm_up).received
+        if self.extension and side.name != "leveret":
+            return {}
+        figures: Figures = {}
+        for kind in [kind for kind in self.kinds if kind in scale.kinds]:
+            load = replace(self._scaled(scale), kind=kind)
+            result = drive(side.target, load, scale.seconds, scale.warm_up)
+            figures = {**percentiles(result), **figures, kind: result.received}
+        if self.new_keys and RAGGED in scale.kinds:
+            load = replace(self._scaled(scale), new_keys=True)
+            figures["new"] = drive(side.target, load, scale.seconds, scale.warm_up).received
         return figures
 
 
@@ -98,6 +120,10 @@ class Sizes:
 
     load: Load
     sizes: tuple[int, ...]
+
+    @property
+    def runs(self) -> int:
+        return len(self.sizes) // 2
 
     def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
         return topology(side.target, self.load)
@@ -116,6 +142,7 @@ class Beside:
     """A light load while another connection floods the broker; the light one's latency is measured."""
 
     load: Load
+    runs = 2
 
     def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
         return topology(side.target, self.load)
@@ -138,13 +165,10 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Replies:
+class Replies(Single):
     """Round trips over direct reply-to."""
 
     load: Load
-
-    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext()
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         result = bench_replies(side.target, self.load, scale.seconds, scale.warm_up)
@@ -152,13 +176,10 @@ class Replies:
 
 
 @dataclass(frozen=True)
-class Connections:
+class Connections(Single):
     """Connections opened, one channel each, and closed."""
 
     load: Load
-
-    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext()
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         return {
@@ -167,7 +188,7 @@ class Connections:
 
 
 @dataclass
-class Backlog:
+class Backlog(Single):
     """A durable queue is filled with ``count`` messages, the last of them confirmed, and then drained.
 
     ``memory`` is the most that the broker had meanwhile; ``curve`` the memory by backlog of the last round,
@@ -176,10 +197,8 @@ class Backlog:
 
     load: Load
     count: int
+    runs = 20  # for so long, about
     curve: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-
-    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext()
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         """In a broker of its own, that has no memory of earlier workloads."""
@@ -212,16 +231,14 @@ class Backlog:
 
 
 @dataclass(frozen=True)
-class Fresh:
+class Fresh(Single):
     """A broker is started with an empty directory and does nothing: how long until a channel is open, and its
     memory idle, with idle connections, and with idle queues.
     """
 
     connections: int = 1000
     queues: int = 10_000
-
-    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext()
+    runs = 6  # for so long, about
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         if side.resident is None:

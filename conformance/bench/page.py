@@ -9,6 +9,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,31 +17,51 @@ from typing import Any
 import msgspec
 
 from conformance.bench.measures import Figures
-from conformance.bench.workloads import WORKLOADS, Row
+from conformance.bench.workloads import OTHER, SECTIONS, WORKLOADS, Row
+from leveret.router.bench.load import RAGGED, SAME, VARIED
 
 MEGABYTE = 1 << 20
 NAMES = ("leveret", "rabbitmq")
 HEAD = """\
 # Performance
 
-leveret beside RabbitMQ on one machine, written by
+For engineers who want to know how fast leveret is beside RabbitMQ, and where RabbitMQ is faster.
+[Measure a broker](how-to/measure.md) describes the generator and the kinds of traffic. This page is written
+by
 
 ```console
 python -m conformance.bench --rounds {rounds} --seconds {seconds:g}
 ```
 
-which starts both, each with a data directory on the same disk, and measures every workload in turn,
-A B A B, so that whatever else the machine does falls on both. The generator is that of `leveret bench`:
-processes of their own, which compare what was received with what was sent; a run in which anything was lost
-fails. `--only NAME` measures one row again.
+which starts both brokers on one machine, each with a data directory on the same disk, and measures every
+workload in turn, A B A B, so that other work of the machine falls on both. The generator is that of
+`leveret bench`: processes of their own, which compare what was received with what was sent; a run in which
+anything was lost fails. `--only NAME` measures one row again.
 
-A ratio is leveret's figure over RabbitMQ's in the same round; its least, median and greatest are shown, and
-the goal is for the median. Where less is better, the goal is an upper bound. Figures are medians of the
-rounds; every round is in [performance.json](performance.json).
-
-| workload | `--only` | leveret | RabbitMQ | ratio: least / median / greatest | goal | |
-|---|---|---|---|---|---|---|
+Figures are medians of the rounds; every round is in [performance.json](performance.json). A ratio is
+leveret's figure over RabbitMQ's in the same round; its least, median and greatest are shown, and the goal is
+for the median. Where less is better, the goal is an upper bound.
 """
+SECTION_HEADS = {
+    RAGGED: (
+        "Throughput with messages that differ in all they carry",
+        "What clients send: each message has its own ids, timestamp and headers, and lengths differ. Sizes\n"
+        "are means.",
+    ),
+    OTHER: (
+        "One at a time, latency, backlog, start and memory",
+        "The messages differ here as well.",
+    ),
+    VARIED: (
+        "Throughput with messages of one length",
+        "Each message has its own ids, timestamp and header values; all are equally long.",
+    ),
+    SAME: (
+        "Throughput with identical messages: an upper bound",
+        "All messages are alike, byte for byte. No client sends that, and a broker can remember what it has\n"
+        "decoded. Do not expect these figures from an application.",
+    ),
+}
 
 BESIDES = 2  # load for each processor that the measuring itself leaves behind at most
 
@@ -51,10 +72,10 @@ Measure again where it is quiet before relying on any of them.
 """
 
 
-def ratios(figures: list[list[Figures]], name: str) -> list[float]:
-    """The first side's figure over the last side's, round by round."""
-    pairs = zip(figures[0], figures[-1], strict=True)
-    return [ours[name] / theirs[name] for ours, theirs in pairs if theirs.get(name) and name in ours] or [0.0]
+def ratios(ours: list[Figures], theirs: list[Figures], name: str) -> list[float]:
+    """One side's figure over another's, round by round; empty if either has none."""
+    pairs = zip(ours, theirs, strict=True)
+    return [one[name] / other[name] for one, other in pairs if other.get(name) and name in one]
 
 
 def load(docs: Path) -> dict[str, Any]:
@@ -85,10 +106,8 @@ def write(docs: Path) -> None:
     rounds = max((len(each["figures"]["leveret"]) for each in measured.values()), default=0)
     seconds = max((each["seconds"] for each in measured.values()), default=0)
     lines = [HEAD.format(rounds=rounds, seconds=seconds)]
-    for name, each in measured.items():
-        figures = [each["figures"][side] for side in NAMES]
-        part = each.get("part", 1.0)
-        lines += [_line(name, row, figures, part) for row in WORKLOADS[name].rows]
+    for section in SECTIONS:
+        lines += _section(section, measured)
     missing = [f"`{name}`" for name in WORKLOADS if name not in measured]
     if missing:
         lines.append(f"\nNot measured: {', '.join(missing)}.\n")
@@ -99,30 +118,65 @@ def write(docs: Path) -> None:
     (docs / "performance.md").write_text("".join(lines))
 
 
-def _line(name: str, row: Row, figures: list[list[Figures]], part: float) -> str:
-    ours, theirs = (statistics.median(each.get(row.figure, 0.0) for each in side) for side in figures)
-    found = ratios(figures, row.figure)
-    median = statistics.median(found)
-    goal, verdict = "", ""
-    if row.goal is not None:
-        goal = f"{'≤' if row.less else '≥'} {row.goal:g}"
-        verdict = "yes" if row.met(median) else "**no**"
-    spread = f"{min(found):.2f} / **{median:.2f}** / {max(found):.2f}"
-    shown = f"{_shown(ours, row.unit)} | {_shown(theirs, row.unit)}"
+def _section(section: str, measured: dict[str, Any]) -> list[str]:
+    """A heading and a table, if anything of it was measured."""
+    others = sorted({side for each in measured.values() for side in each["figures"]} - {*NAMES})
+    lines = []
+    for name, each in measured.items():
+        for row in WORKLOADS[name].rows:
+            sides = each["figures"]
+            if row.section == section and any(row.figure in found for found in sides["leveret"]):
+                lines.append(_line(name, row, sides, others, each.get("part", 1.0)))
+    if not lines:
+        return []
+    title, text = SECTION_HEADS[section]
+    more = "".join(f" {other} | leveret / {other} |" for other in others)
+    head = f"| workload | `--only` | leveret | RabbitMQ | ratio: least / median / greatest | goal | |{more}"
+    return [f"\n## {title}\n\n{text}\n\n", f"{head}\n|{'---|' * (7 + 2 * len(others))}\n", *lines]
+
+
+def _line(name: str, row: Row, sides: dict[str, list[Figures]], others: Sequence[str], part: float) -> str:
+    ours = sides["leveret"]
+    found = ratios(ours, _reference(sides), row.figure)
+    goal = verdict = spread = ""
+    if found:
+        median = statistics.median(found)
+        spread = f"{min(found):.2f} / **{median:.2f}** / {max(found):.2f}"
+        if row.goal is not None:
+            goal = f"{'≤' if row.less else '≥'} {row.goal:g}"
+            verdict = "yes" if row.met(median) else "**no**"
     title = row.title if part == 1 else f"{row.title} (with {part:g} of the numbers)"
-    return f"| {title} | `{name}` | {shown} | {spread} | {goal} | {verdict} |\n"
+    cells = [title, f"`{name}`", _median(ours, row), _median(sides.get("rabbitmq", []), row), spread, goal]
+    cells.append(verdict)
+    for other in others:
+        theirs = sides.get(other, [])
+        cells.append(_median(theirs, row))
+        more = ratios(ours, theirs, row.figure) if len(theirs) == len(ours) else []
+        cells.append(f"{statistics.median(more):.2f}" if more else "")
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _reference(sides: dict[str, list[Figures]]) -> list[Figures]:
+    """RabbitMQ's figures; none for each round if it was not measured."""
+    return sides.get("rabbitmq") or [{} for _ in sides["leveret"]]
+
+
+def _median(figures: list[Figures], row: Row) -> str:
+    """The median of a figure with its unit; a dash without any."""
+    found = [each[row.figure] for each in figures if row.figure in each]
+    return _shown(statistics.median(found), row.unit) if found else "-"
 
 
 def _missed(measured: dict[str, Any]) -> list[str]:
     """What the profile shows of the rows that miss their goals."""
     lines = []
     for name, each in measured.items():
-        figures = [each["figures"][side] for side in NAMES]
         for row in WORKLOADS[name].rows:
-            median = statistics.median(ratios(figures, row.figure))
-            if not row.met(median):
+            found = ratios(each["figures"]["leveret"], _reference(each["figures"]), row.figure)
+            if found and not row.met(median := statistics.median(found)):
                 why = row.note or "Not looked into."
-                lines.append(f"- **{row.title}**: {median:.2f} of {row.goal:g}. {why}\n")
+                title = row.title if row.section in {RAGGED, OTHER} else f"{row.title} ({row.section})"
+                lines.append(f"- **{title}**: {median:.2f} of {row.goal:g}. {why}\n")
     return ["\n## Goals that are missed, and why\n\n", *lines] if lines else []
 
 

@@ -50,10 +50,14 @@ def throughput(axes: Axes, kept: dict[str, Any]) -> None:
         sizes = sorted(map(int, rounds[0]))
         found = [[each[str(size)] for each in rounds] for size in sizes]
         axes.plot(
-            sizes, [statistics.median(each) for each in found], "o-", color=COLOURS[side], label=LABELS[side]
+            sizes,
+            [statistics.median(each) for each in found],
+            "o-",
+            color=COLOURS.get(side),
+            label=LABELS.get(side, side),
         )
         axes.fill_between(sizes, [min(each) for each in found], [max(each) for each in found],
-                          color=COLOURS[side], alpha=0.15)  # fmt: skip
+                          color=COLOURS.get(side), alpha=0.15)  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("bytes of a body")
@@ -64,7 +68,7 @@ def latency(axes: Axes, kept: dict[str, Any]) -> None:
     """Milliseconds by percentile."""
     for side, rounds in kept["figures"].items():
         found = [statistics.median(each[f"p{at:g}"] for each in rounds) for at in PERCENTILES]
-        axes.plot(range(len(found)), found, "o-", color=COLOURS[side], label=LABELS[side])
+        axes.plot(range(len(found)), found, "o-", color=COLOURS.get(side), label=LABELS.get(side, side))
     axes.set_xticks(range(len(PERCENTILES)), [f"p{at:g}" for at in PERCENTILES])
     axes.set_yscale("log")
     axes.set_ylabel("ms")
@@ -76,8 +80,8 @@ def memory(axes: Axes, kept: dict[str, Any]) -> None:
         axes.plot(
             [count / 1000 for count, _ in samples],
             [size / MEGABYTE for _, size in samples],
-            color=COLOURS[side],
-            label=LABELS[side],
+            color=COLOURS.get(side),
+            label=LABELS.get(side, side),
         )
     axes.set_xlabel("thousand messages of 1 KiB in the queue")
     axes.set_ylabel("resident MB")

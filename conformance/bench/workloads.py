@@ -7,13 +7,13 @@ from conformance.bench.measures import (
     Beside,
     Connections,
     Fresh,
-    Keys,
     Measure,
     Messages,
     Replies,
     Sizes,
 )
-from leveret.router.bench.load import Load
+from conformance.bench.other_measures import Streams, WebSockets
+from leveret.router.bench.load import KINDS, RAGGED, SAME, VARIED, Load
 
 DURABLE = Load(size=1024, persistent=True, window=2000, ack=100, prefetch=1000)
 ONE_BY_ONE = Load(persistent=True, window=1, ack=1, prefetch=1000)
@@ -23,6 +23,7 @@ ONE_BY_ONE = Load(persistent=True, window=1, ack=1, prefetch=1000)
 class Row:
     """One figure of a workload. ``goal``: the ratio is to be at least that, or at most where ``less`` is
     better; None where nothing is asked. ``note`` says what the profile shows where the goal is hard to reach.
+    ``section`` is the part of the page that shows the figure.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Row:
     goal: float | None = None
     less: bool = False
     note: str = ""
+    section: str = RAGGED
 
     def met(self, ratio: float) -> bool:
         if self.goal is None:
@@ -79,100 +81,165 @@ class Workload:
     def named(self, name: str) -> "Workload":
         """The same with queues of that name, which no other workload finds when this one fails."""
         measure = self.measure
-        if isinstance(measure, Fresh):
+        if isinstance(measure, Fresh | Streams | WebSockets):
             return self
         return replace(self, measure=replace(measure, load=replace(measure.load, prefix=name)))
 
 
-def _messages(title: str, goal: float, load: Load, unit: str = "msg/s", *, note: str = "") -> Workload:
-    return Workload(Messages(load), [Row(title, "deliveries", unit, goal, note=note)])
+# Sections of the page, in its order: kinds of traffic, and what is no throughput.
+OTHER = "other"
+SECTIONS = (RAGGED, OTHER, VARIED, SAME)
 
 
-def _topic(shown: str, bindings: int) -> Workload:
-    rows = [
-        Row(f"topic, {shown} bindings, keys repeating", "repeating", "msg/s", 5.0),
-        Row(f"topic, {shown} bindings, every key new", "new", "msg/s", 1.5),
-    ]
-    return Workload(
-        Keys(Load(exchange="topic", queues=10, bindings=bindings, backlog=20_000)), rows, rounds=3
-    )
+def _messages(
+    title: str,
+    goal: float | None,
+    load: Load,
+    unit: str = "msg/s",
+    *,
+    kinds: tuple[str, ...] = (RAGGED,),
+    note: str = "",
+) -> Workload:
+    rows = [Row(title, kind, unit, goal, note=note, section=kind) for kind in kinds]
+    return Workload(Messages(load, kinds), rows)
+
+
+def _topic(shown: str, bindings: int, kinds: tuple[str, ...] = (RAGGED,)) -> Workload:
+    title = f"topic, {shown} bindings, keys"
+    rows = [Row(f"{title} of some thousands", kind, "msg/s", 5.0, section=kind) for kind in kinds]
+    rows.append(Row(f"{title} all new", "new", "msg/s", 1.5))
+    load = Load(exchange="topic", queues=10, bindings=bindings, backlog=20_000)
+    return Workload(Messages(load, kinds, new_keys=True), rows, rounds=3)
+
+
+def _other(title: str, figure: str, unit: str, goal: float, *, less: bool = False, note: str = "") -> Row:
+    return Row(title, figure, unit, goal, less=less, note=note, section=OTHER)
 
 
 WORKLOADS: dict[str, Workload] = {
-    "transient": _messages("1 publisher, 1 consumer, 100 B, automatic ack", 2.0, Load()),
+    "transient": _messages("1 publisher, 1 consumer, 100 B, automatic ack", 2.0, Load(), kinds=KINDS),
+    "single": _messages("the same, each message acked", 1.7, Load(ack=1, prefetch=1000), kinds=KINDS),
     "multiple": _messages("the same, prefetch 1,000, an ack every 100", 2.0, Load(ack=100, prefetch=1000)),
-    "single": _messages("the same, each message acked singly", 1.7, Load(ack=1, prefetch=1000)),
     "pairs": _messages("2 publishers, 2 consumers, 16 B", 2.0, Load(size=16, publishers=2, consumers=2)),
-    "durable": _messages("1 KiB persistent, confirms (window 2,000), acks", 4.0, DURABLE),
+    "durable": _messages(
+        "1 KiB persistent, confirms (window 2,000), each message acked",
+        4.0,
+        Load(1024, True, window=2000, ack=1, prefetch=1000),
+        kinds=KINDS,
+    ),
+    "turn": _messages(
+        "100 durable queues in turn, 1 KiB persistent, confirms (window 10,000), each message acked",
+        5.0,
+        Load(1024, True, window=10_000, exchange="direct", queues=100, ack=1, prefetch=100),
+        kinds=KINDS,
+        note=WRITING,
+    ),
     "queues": _messages(
         "100 durable queues, 1 KiB persistent, confirms (window 100 each), acks",
         5.0,
         Load(1024, True, window=100, ack=10, prefetch=100, queues=100, publishers=4, consumers=4),
         note=WRITING,
     ),
-    "one-acked": _messages(
-        "one publish at a time, persistent, confirmed; consumer acks", 1.2, ONE_BY_ONE, note=OVERTAKEN
+    "64k": _messages(
+        "64 KiB bodies, transient", 1.0, Load(size=65536, backlog=1000), kinds=(RAGGED, SAME), note=COPYING
     ),
-    "one-auto": _messages(
-        "one publish at a time, persistent, confirmed; automatic ack",
-        1.0,
-        Load(persistent=True, window=1),
-        note=ONE_TURN,
+    "4m": _messages(
+        "4 MiB bodies, transient", 1.0, Load(size=4 << 20, backlog=30), kinds=(RAGGED, SAME), note=COPYING
     ),
-    "64k": _messages("64 KiB bodies, transient", 1.0, Load(size=65536, backlog=2000), note=COPYING),
-    "4m": _messages("4 MiB bodies, transient", 1.0, Load(size=4 << 20, backlog=40), note=COPYING),
     "fanout-10": _messages("fanout to 10 queues", 2.0, Load(exchange="fanout", queues=10), "deliveries/s"),
     "fanout-100": _messages("fanout to 100 queues", 4.0, Load(exchange="fanout", queues=100), "deliveries/s"),
     "fanout-1000": _messages(
-        "fanout to 1,000 queues",
-        4.0,
-        Load(exchange="fanout", queues=1000, consumers=4),
-        "deliveries/s",
+        "fanout to 1,000 queues", 4.0, Load(exchange="fanout", queues=1000, consumers=4), "deliveries/s"
     ),
-    "topic-1k": _topic("1,000", 1000),
+    "topic-1k": _topic("1,000", 1000, KINDS),
     "topic-10k": _topic("10,000", 10_000),
     "topic-100k": _topic("100,000", 100_000),
     "headers": _messages(
         "headers exchange, 100 bindings",
         3.0,
         Load(exchange="headers", queues=10, bindings=100, backlog=20_000),
+        kinds=KINDS,
+    ),
+    "selectors": Workload(
+        Messages(Load(exchange="selector", queues=10, bindings=100, backlog=20_000), KINDS, extension=True),
+        [Row("fanout exchange, 100 bindings with selectors", each, "msg/s", section=each) for each in KINDS],
+    ),
+    "stomp": Workload(
+        WebSockets(subscribers=1, messages=30_000),
+        [Row("STOMP over WebSocket, 1 publisher, 1 subscriber", "deliveries", "msg/s", 1.0)],
+    ),
+    "stomp-fanout": Workload(
+        WebSockets(subscribers=1000, messages=50),
+        [Row("STOMP over WebSocket, fan-out to 1,000 subscribers", "deliveries", "deliveries/s", 1.0)],
+    ),
+    "stream": Workload(
+        Streams(200_000),
+        [
+            Row("stream: append with confirms", "append", "msg/s", 1.0, section=VARIED),
+            Row("stream: one reader from the start", "one", "msg/s", 1.0, section=VARIED),
+            Row("stream: ten readers at once", "ten", "msg/s", 1.0, section=VARIED),
+        ],
+    ),
+    "one-acked": Workload(
+        Messages(ONE_BY_ONE),
+        [
+            _other(
+                "one publish at a time, persistent, confirmed; consumer acks",
+                RAGGED,
+                "msg/s",
+                1.2,
+                note=OVERTAKEN,
+            )
+        ],
+    ),
+    "one-auto": Workload(
+        Messages(Load(persistent=True, window=1)),
+        [
+            _other(
+                "one publish at a time, persistent, confirmed; automatic ack",
+                RAGGED,
+                "msg/s",
+                1.0,
+                note=ONE_TURN,
+            )
+        ],
     ),
     "replies": Workload(
-        Replies(Load()), [Row("direct reply-to, one caller", "trips", "round trips/s", 1.5, note=ONE_TURN)]
+        Replies(Load()), [_other("direct reply-to, one caller", "trips", "round trips/s", 1.5, note=ONE_TURN)]
     ),
     "rate": Workload(
         Messages(Load(rate=2000)),
         [
-            Row("latency at 2,000 msg/s, p50", "p50", "ms", 1.0, less=True),
-            Row("latency at 2,000 msg/s, p99", "p99", "ms", 1.0, less=True),
+            _other("latency at 2,000 msg/s, p50", "p50", "ms", 1.0, less=True),
+            _other("latency at 2,000 msg/s, p99", "p99", "ms", 1.0, less=True),
         ],
     ),
     "beside": Workload(
         Beside(Load(rate=200, prefix="light")),
-        [Row("latency of a light consumer beside a flood, p99", "p99", "ms", 1.0, less=True)],
+        [_other("latency of a light consumer beside a flood, p99", "p99", "ms", 1.0, less=True)],
     ),
     "backlog": Workload(
-        Backlog(DURABLE, 1_000_000),
+        Backlog(DURABLE, 500_000),
         [
-            Row("backlog of 1,000,000 x 1 KiB persistent: fill", "fill", "msg/s", 3.0),
-            Row("the same: drain", "drain", "msg/s", 3.0),
-            Row("the same: most resident memory", "memory", "MB", 0.5, less=True),
+            _other("backlog of 500,000 x 1 KiB persistent: fill", "fill", "msg/s", 3.0),
+            _other("the same: drain", "drain", "msg/s", 3.0),
+            _other("the same: most resident memory", "memory", "MB", 0.5, less=True),
         ],
         rounds=1,
     ),
     "fresh": Workload(
         Fresh(),
         [
-            Row("process start to first channel open", "start", "ms", 0.1, less=True, note=STARTING),
-            Row("resident memory, idle", "idle", "MB", 0.4, less=True),
-            Row("resident memory, 1,000 idle connections", "connections", "MB", 0.4, less=True),
-            Row("resident memory, 10,000 idle durable queues", "queues", "MB", 0.4, less=True),
+            _other("process start to first channel open", "start", "ms", 0.1, less=True, note=STARTING),
+            _other("resident memory, idle", "idle", "MB", 0.4, less=True),
+            _other("resident memory, 1,000 idle connections", "connections", "MB", 0.4, less=True),
+            _other("resident memory, 10,000 idle durable queues", "queues", "MB", 0.4, less=True),
         ],
         rounds=2,
     ),
     "connections": Workload(
         Connections(Load(publishers=4)),
-        [Row("connections opened, one channel each, closed", "connections", "1/s", 2.0, note=GREETING)],
+        [_other("connections opened, one channel each, closed", "connections", "1/s", 2.0, note=GREETING)],
     ),
     "sizes": Workload(Sizes(Load(), (16, 100, 1024, 4096, 16384, 65536, 1 << 20)), rounds=3),
 }

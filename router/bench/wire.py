@@ -21,6 +21,7 @@ from leveret.protocol.recognition import recognize
 from leveret.router.bench.load import BenchError, BenchTarget
 
 TIMEOUT = 30.0  # seconds without any progress after which a broker counts as failed
+CHECK = 10.0  # seconds until a broker must answer to a login
 PATIENCE = 600.0  # seconds for requests that take a broker long, such as deleting many bindings
 READ = 1 << 18  # bytes
 FRAME_MAX = 131072  # bytes, the value that most clients ask for
@@ -125,6 +126,15 @@ class BlockingConnection:
         """Close the connection; the broker has handled everything sent before when this returns."""
         self.call(0, m.ConnectionClose(200, "done"), m.ConnectionCloseOk)
         self.socket.close()
+
+
+def check_target(target: BenchTarget) -> None:
+    """Connect to a broker and log in. Raises BenchError, with the address, if either fails."""
+    address = f"{target.host}:{target.port}"
+    try:
+        BlockingConnection(target, timeout=CHECK).close()
+    except BenchError as error:
+        raise BenchError(f"{address}: {str(error).removeprefix(f'{address}: ')}") from None
 
 
 def refusal(data: bytes) -> str:
