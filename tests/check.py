@@ -20,9 +20,9 @@ CHECKS = {
         *LINT,
         (*TEST, "--hypothesis-profile", "quick", "-m", "not process and not referee and not slow"),
     ),
-    # Each process gets whole files of tests, so that the broker of a module starts once.
-    # The tests are last: their summary ends the output.
-    "all": (*LINT, (*TEST, "--dist", "loadfile", "--all-tools")),
+    # Each process gets whole files of tests, so that the broker of a module starts once, in the order of
+    # ``selection.sort_by_length``. The tests are last: their summary ends the output.
+    "all": (*LINT, (*TEST, "--dist", "loadfile", "--no-loadscope-reorder", "--all-tools")),
 }
 
 

@@ -7,6 +7,7 @@ The marks ``process`` and ``referee`` are applied here, by folder and by fixture
 a process has the mark ``process`` itself; without it the test fails.
 """
 
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -77,6 +78,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("process")
         if asks_rabbitmq(item):
             item.add_marker("referee")
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        sort_by_length(items)
+
+
+def sort_by_length(items: list[pytest.Item]) -> None:
+    """Put modules with long timeouts first and those without processes last.
+
+    With ``--dist loadfile`` each process takes the next module. Since the last ones are short, all processes
+    end at about the same time.
+    """
+    timeouts: dict[Path, float] = {}  # the longest of a module
+    for item in items:
+        for mark in item.iter_markers("timeout"):
+            timeouts[item.path] = max(mark.args[0], timeouts.get(item.path, 0))
+    items.sort(key=lambda item: (-timeouts.get(item.path, 0), item.get_closest_marker("process") is None))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -1,4 +1,4 @@
-"""Skipping tests for lack of a tool: the report at the end of a run, and ``--all-tools``."""
+"""The plugin of the tests: skipping for lack of a tool, ``--all-tools``, and the order in processes."""
 
 import pytest
 
@@ -99,3 +99,18 @@ def test_tests_are_marked_by_their_fixtures(suite: pytest.Pytester) -> None:
     result = suite.runpytest_subprocess("--collect-only", "-m", "referee")
     result.stdout.fnmatch_lines(["*test_asks_rabbitmq*"] * 3)
     result.stdout.no_fnmatch_line("*test_runs_anywhere*")
+
+
+def test_processes_run_long_modules_first_and_quick_ones_last(suite: pytest.Pytester) -> None:
+    body = "def test_it():\n    pass\n"
+    suite.makepyfile(
+        test_a=body,
+        test_b="import pytest\n@pytest.mark.process\n" + body,
+        test_c="import pytest\n@pytest.mark.timeout(240)\n" + body,
+        test_d="import pytest\npytestmark = pytest.mark.timeout(900)\n" + body,
+    )
+    result = suite.runpytest_subprocess(
+        "-v", "-n", "1", "--dist", "loadfile", "--no-loadscope-reorder", "-k", "test_it"
+    )
+    ran = [line.split()[-1] for line in result.outlines if "PASSED" in line]
+    assert ran == [f"test_{name}.py::test_it" for name in "dcba"]
