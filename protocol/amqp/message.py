@@ -2,8 +2,9 @@
 
 Responsible for one representation from the socket to the queue, the disk and back: a message is read once and
 sent many times, so it stays framed. ``frames`` holds the content header frame and the body frames as they
-arrived; a delivery on the same channel number sends them again unchanged, and everything else is decoded on
-demand. Not for finding frames in a stream (see ``reader``) or writing deliveries (see ``encode``).
+arrived; a delivery on the same channel number sends them again unchanged. Only the traits are read when a
+message arrives (see ``traits``); everything else is decoded on demand. Not for finding frames in a stream
+(see ``reader``) or writing deliveries (see ``encode``).
 
 A message published to keys of a BCC header, which no receiver may see, stores them in one more frame
 (``BlindCopied``). Other messages pay nothing for that.
@@ -16,7 +17,8 @@ from struct import Struct
 from leveret.protocol.amqp import properties as props
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
 from leveret.protocol.amqp.properties import Properties
-from leveret.protocol.amqp.table import KEPT, PEER, Bounds, Table
+from leveret.protocol.amqp.table import KEPT, PEER, Bounds, Table, Value
+from leveret.protocol.amqp.traits import Traits, read_traits, traits_of
 
 FRAME = Struct(">BHI")  # type, channel, payload size
 HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
@@ -28,13 +30,17 @@ NO_CHANNEL = -1  # the channel of a message whose frames must be built anew for 
 LONG = Struct(">I")
 MANDATORY, IMMEDIATE = 1, 2  # the publisher's flags, as basic.publish packs them
 INTERNAL = 4  # set for a message that the broker enqueues (dead letter, move): it is never a duplicate
-KNOWN, KNOWN_BYTES = 1024, 128  # number of cached decoded properties, and the size of the largest
+CACHED, CACHED_BYTES = 64, 4096  # number of cached decoded properties, and the raw size of the largest
 
 
-@lru_cache(KNOWN)
-def _known(raw: bytes) -> Properties:
-    """Decode properties, cached: most messages that are read back together carry the same ones."""
+def _decode(raw: bytes) -> Properties:
     return props.decode_properties(raw, 0, KEPT)
+
+
+# What needs the properties of a message often asks several times, one message after the other. A message does
+# not hold them itself: decoded headers take up ten times their bytes of memory, for as long as it is queued.
+_decode_cached = lru_cache(CACHED)(_decode)
+_decode_large = lru_cache(1)(_decode)
 
 
 class Message:
@@ -42,30 +48,30 @@ class Message:
 
     ``route`` is the exchange and the routing key as two short strings on the wire, ``frames`` the content
     frames for ``channel``, ``size`` the bytes of the body, ``bits`` the publisher's flags and ``INTERNAL``.
-    ``properties`` are shared between messages that carry the same ones: never change them.
     """
 
-    __slots__ = ("bits", "channel", "frames", "properties", "route", "size")
+    __slots__ = ("bits", "channel", "frames", "route", "size", "traits")
 
     def __init__(  # noqa: PLR0917 - made once a message: names would cost time
-        self, route: bytes, bits: int, channel: int, size: int, frames: bytes, properties: Properties
+        self, route: bytes, bits: int, channel: int, size: int, frames: bytes, traits: Traits
     ) -> None:
         self.route = route
         self.bits = bits
         self.channel = channel
         self.size = size
         self.frames = frames
-        self.properties = properties
+        self.traits = traits
 
     @staticmethod
     def from_frames(route: bytes, frames: bytes) -> "Message":
-        """Restore a message from its packed route and its content frames."""
+        """Restore a message from its packed route and its content frames. Raises SyntaxError_ for malformed
+        properties.
+        """
         kind, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
-        raw = frames[FLAGS_OFFSET : 7 + header_size]
-        properties = _known(raw) if len(raw) <= KNOWN_BYTES else props.decode_properties(raw, 0, KEPT)
+        traits = read_traits(frames[FLAGS_OFFSET : 7 + header_size], KEPT)
         if kind == FRAME_BLIND:
-            return BlindCopied(route, 0, NO_CHANNEL, size, frames, properties)
-        return Message(route, 0, channel, size, frames, properties)
+            return BlindCopied(route, 0, NO_CHANNEL, size, frames, traits)
+        return Message(route, 0, channel, size, frames, traits)
 
     @classmethod
     def build(
@@ -89,7 +95,7 @@ class Message:
             0,
             len(body),
             pack_frames(0, props.encode_properties(properties, bounds), body),
-            properties,
+            traits_of(properties),
         )
 
     def rewritten(
@@ -100,16 +106,16 @@ class Message:
         ``blind_keys`` are the keys of a BCC header that was removed from the properties.
         """
         frames = pack_frames(0, properties, self.body)
-        decoded = props.decode_properties(properties, 0, KEPT)
+        traits = read_traits(properties, KEPT)
         route = pack_route(exchange, routing_key)
         if blind_keys:
             frames = b"%c%b%b" % (FRAME_BLIND, frames[1:], _pack_keys(blind_keys))
-            return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, decoded)
-        return Message(route, 0, 0, self.size, frames, decoded)
+            return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, traits)
+        return Message(route, 0, 0, self.size, frames, traits)
 
     def with_body_of(self, route: bytes, frames: bytes) -> "Message":
         """Do the same as ``from_frames``, faster, if the frames begin with this message's header frame."""
-        return Message(route, 0, self.channel, self.size, frames, self.properties)
+        return Message(route, 0, self.channel, self.size, frames, self.traits)
 
     @property
     def blind_keys(self) -> Sequence[str]:
@@ -138,9 +144,21 @@ class Message:
         return unpack_route(self.route)[1]
 
     @property
+    def properties(self) -> Properties:
+        """The properties, decoded. They are shared with other messages: never change them."""
+        raw = self.raw_properties
+        return _decode_cached(raw) if len(raw) <= CACHED_BYTES else _decode_large(raw)
+
+    @property
     def headers(self) -> Table:
         """The headers table, empty if the message has none."""
         return self.properties.headers or {}
+
+    def header(self, name: str) -> Value:
+        """Return a header; None without one. Nothing is decoded if its name is not in the bytes."""
+        if name.encode("utf-8", "surrogateescape") not in self.raw_properties:
+            return None
+        return self.headers.get(name)
 
     @property
     def raw_properties(self) -> bytes:
@@ -204,7 +222,7 @@ class BlindCopied(Message):
     __slots__ = ()
 
     def with_body_of(self, route: bytes, frames: bytes) -> Message:
-        return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, self.properties)
+        return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, self.traits)
 
     @property
     def blind_keys(self) -> Sequence[str]:

@@ -156,7 +156,7 @@ Reader: TypeAlias = Callable[[bytes, int], tuple[object, int]]
 Writer: TypeAlias = Callable[..., bytes]
 
 
-def _read_text(data: bytes, offset: int) -> tuple[str, int]:
+def read_text(data: bytes, offset: int) -> tuple[str, int]:
     start = offset + 1
     end = start + data[offset]
     return data[start:end].decode("utf-8", "surrogateescape"), end
@@ -178,7 +178,7 @@ def _read_timestamp(data: bytes, offset: int) -> tuple[int, int]:
 
 
 _WIRE: dict[str, tuple[Reader, Writer]] = {
-    "text": (_read_text, _write_text),
+    "text": (read_text, _write_text),
     "octet": (_read_octet, Struct(">B").pack),
     "timestamp": (_read_timestamp, _TIMESTAMP.pack),
     "table": (decode_table, encode_table),

@@ -30,7 +30,8 @@ from leveret.protocol.amqp.methods import (
     BasicReturn,
     Method,
 )
-from leveret.protocol.amqp.properties import Properties, decode_properties
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.traits import Traits, read_traits, scan, traits_of
 from leveret.protocol.errors import (
     AmqpError,
     FrameError,
@@ -55,8 +56,6 @@ PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
     FRAME_HEARTBEAT: (0, 0),
 }
 NO_PAYLOAD = (1, 0)  # of an unknown frame type
-KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
-KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
 LARGE = 1 << 14  # bytes of a frame or a publish from which copying is expensive
 # The incomplete bodies of a connection may have so many times the bytes of the largest one, together
 BEGUN = 8
@@ -64,12 +63,13 @@ BEGUN = 8
 SHARE = 2
 HEADS_MAX = 1 << 23  # bytes of memory for the headers of a connection's incomplete contents
 HEAD_COPIES = 2  # of a content header: as a frame and as raw properties
+NO_TRAITS = traits_of(Properties())
 HEAD_COST = 1200  # bytes of memory of an incomplete content besides its header and its body
 
 
 # The last publish: its bytes before the body (nothing starts with ()), the offset of its content, its length;
 # then the arguments of a message with this beginning, apart from its frames.
-_Alike = tuple[bytes | tuple[()], int, int, bytes, int, int, int, Properties]
+_Alike = tuple[bytes | tuple[()], int, int, bytes, int, int, int, Traits]
 
 
 class Scope(Enum):
@@ -115,8 +115,7 @@ class CommandReader:
         self._partial: dict[int, _Partial | None] = {0: None}
         self._begun = 0  # bytes of their bodies that have arrived
         self._heads = 0  # bytes of memory that their methods and headers take up
-        self._known: dict[bytes, Properties] = {}
-        self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, Properties())
+        self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, NO_TRAITS)
 
     def receive(self, data: bytes) -> list[tuple[int, Command]]:
         """Return all commands that ``data`` completes, in order.
@@ -180,8 +179,8 @@ class CommandReader:
     def _read(self, data: bytes, commands: list[tuple[int, Command]], position: int = 0) -> int:  # noqa: PLR0912, PLR0915 - no calls
         """Append the commands of all whole frames; return the offset of the first frame that was not read."""
         frame, content, append = FRAME.unpack_from, CONTENT.unpack_from, commands.append
-        known, partial, together = self._known, self._partial, self._together
-        begin, at, whole, route, bits, same, body_size, properties = self._alike
+        partial, together = self._partial, self._together
+        begin, at, whole, route, bits, same, body_size, traits = self._alike
         publish: bytes | tuple[()] = PUBLISH
         ack: bytes | tuple[()] = ACK
         if self.scope is not Scope.CHANNELS:
@@ -189,6 +188,7 @@ class CommandReader:
         limit = self.frame_max or 0xFFFFFFFF  # of the payload, as in RabbitMQ: 8 bytes more than specified
         behind = position
         length = len(data)
+        last_raw = b""  # the properties of the publish before, which have ``traits``
         try:
             while length - position >= HEAD:
                 if data.startswith(begin, position) and same not in partial:
@@ -197,7 +197,7 @@ class CommandReader:
                         messages: list[Message] = []
                         while True:
                             frames = data[position + at : end]
-                            messages.append(Message(route, bits, same, body_size, frames, properties))
+                            messages.append(Message(route, bits, same, body_size, frames, traits))
                             position = end
                             end += whole
                             if not together or end > length:
@@ -244,13 +244,15 @@ class CommandReader:
                                     and data[end - 1] == END
                                 ):
                                     raw = data[behind + FLAGS_OFFSET : between]
-                                    properties = known.get(raw) or self.properties(raw, BasicPublish)
+                                    if raw != last_raw:
+                                        traits = scan(raw) or _read_traits(raw, BasicPublish)
+                                        last_raw = raw
                                     route, bits, same = data[start + 6 : flags], data[flags] & 3, channel
                                     body_size, frames = wanted, data[behind:end]
-                                    append((same, Message(route, bits, same, body_size, frames, properties)))
+                                    append((same, Message(route, bits, same, body_size, frames, traits)))
                                     begin = data[position : between + 8]
                                     at, whole = behind - position, end - position
-                                    self._alike = (begin, at, whole, route, bits, same, body_size, properties)
+                                    self._alike = (begin, at, whole, route, bits, same, body_size, traits)
                                     position = end
                                     continue
                     elif size == 13 and data.startswith(ack, start):
@@ -337,23 +339,6 @@ class CommandReader:
             self._begun -= partial.size
         return partial.command(self.frame_max)
 
-    def properties(self, raw: bytes, method: Method | type[Method]) -> Properties:
-        """Decode a property section, or return the cached result: most messages of a connection carry the
-        same one.
-        """
-        found = self._known.get(raw)
-        if found is None:
-            try:
-                found = decode_properties(raw, 0)
-            except SyntaxError_ as error:
-                error.cause = method
-                raise
-            if len(raw) <= KNOWN_PROPERTIES_BYTES:
-                if len(self._known) >= KNOWN_PROPERTIES:
-                    self._known.clear()
-                self._known[raw] = found
-        return found
-
 
 class _Partial:
     """A method whose content header or body is incomplete."""
@@ -364,7 +349,7 @@ class _Partial:
         "_left",
         "_method",
         "_pieces",
-        "_properties",
+        "_traits",
         "channel",
         "head",
         "kept",
@@ -381,7 +366,7 @@ class _Partial:
         self._left = 0
         self.kept = True
         self.head = 0  # bytes of memory that method and header take up
-        self._properties = Properties()
+        self._traits = NO_TRAITS
 
     def unexpected(self) -> UnexpectedFrame:
         """Return the error for a frame that is not the one this content waits for."""
@@ -404,7 +389,7 @@ class _Partial:
                 f"got one for class {class_id} instead",
                 cause=self._method,
             )
-        self._properties = reader.properties(data[position + FLAGS_OFFSET : last], self._method)
+        self._traits = _read_traits(data[position + FLAGS_OFFSET : last], self._method)
         self.size = self._left = size
         self.kept = size <= reader.body_max
         self._header = data[position : last + 1]
@@ -442,8 +427,17 @@ class _Partial:
         route = pack_route(method.exchange, method.routing_key)
         if isinstance(method, BasicPublish):
             bits = method.mandatory | method.immediate << 1
-            return Message(route, bits, self.channel, self.size, frames, self._properties)
-        return Delivery(method, Message(route, 0, self.channel, self.size, frames, self._properties))
+            return Message(route, bits, self.channel, self.size, frames, self._traits)
+        return Delivery(method, Message(route, 0, self.channel, self.size, frames, self._traits))
+
+
+def _read_traits(raw: bytes, method: Method | type[Method]) -> Traits:
+    """Return the traits of a property list, which must be well-formed; ``method`` is named as the cause."""
+    try:
+        return read_traits(raw)
+    except SyntaxError_ as error:
+        error.cause = method
+        raise
 
 
 def too_many_channels(channel_max: int) -> NotAllowed:

@@ -10,8 +10,9 @@ cache in memory only.
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.table import Timestamp
-from leveret.router.deduplication.deduplicator import Deduplicator, Headers, Identity
+from leveret.router.deduplication.deduplicator import Deduplicator, Identity
 from leveret.router.deduplication.notes import MessageId, pack_message_id, unpack_message_ids
 from leveret.router.values.notes import Key, NoteKind
 
@@ -45,11 +46,11 @@ class DeduplicationCache(Deduplicator):
     def __len__(self) -> int:
         return len(self._known)
 
-    def identify(self, headers: Headers) -> Identity | None:
+    def identify(self, message: Message) -> Identity | None:
         """Return the identity of a message; None without the header, and for a list or a table as
         its value.
         """
-        value = None if headers is None else headers.get(self._header)
+        value = message.header(self._header)
         if not isinstance(value, _SIMPLE) or isinstance(value, bool | Timestamp):
             return None
         kind = type(value).__name__[:1].encode()
@@ -74,9 +75,9 @@ class DeduplicationCache(Deduplicator):
         while len(self._known) > self._size or self._bytes > BYTES:
             self._forget(next(iter(self._known)))
 
-    def forget(self, headers: Headers) -> None:
+    def forget(self, message: Message) -> None:
         """Remove the id of a message that was not stored, so that the message may be published again."""
-        identity = self.identify(headers)
+        identity = self.identify(message)
         if identity is not None and identity.key in self._known:
             self._forget(identity.key)
 

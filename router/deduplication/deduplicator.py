@@ -6,13 +6,11 @@ would be dropped as a duplicate when it is published again.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from leveret.protocol.amqp.message import INTERNAL, Message
 from leveret.router.values.notes import Key, Notes
 from leveret.router.values.outcome import CommitBarrier
-
-Headers = Mapping[str, Any] | None
 
 
 class Identity(NamedTuple):
@@ -51,14 +49,14 @@ class Deduplicator(ABC):
         """
         if message.bits & INTERNAL:
             return None
-        identity = self.identify(message.properties.headers)
+        identity = self.identify(message)
         if identity is None or not self.is_known(identity, now):
             return identity
         return Duplicate(None if self.notes is None else self.notes.barrier())
 
     @abstractmethod
-    def identify(self, headers: Headers) -> Identity | None:
-        """Return the identity of a message with these headers; None if it has none."""
+    def identify(self, message: Message) -> Identity | None:
+        """Return the identity of a message, from its headers; None if it has none."""
 
     @abstractmethod
     def is_known(self, identity: Identity, now: int) -> bool:

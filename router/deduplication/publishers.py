@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from leveret.router.deduplication.deduplicator import Deduplicator, Headers, Identity
+from leveret.protocol.amqp.message import Message
+from leveret.router.deduplication.deduplicator import Deduplicator, Identity
 from leveret.router.deduplication.notes import Publisher, pack_publisher, unpack_publishers
 from leveret.router.values.field_values import is_integer
 from leveret.router.values.notes import Key, NoteKind
@@ -35,13 +36,11 @@ class Publishers(Deduplicator):
     def __len__(self) -> int:
         return len(self._known)
 
-    def identify(self, headers: Headers) -> Identity | None:
+    def identify(self, message: Message) -> Identity | None:
         """Return a message's publisher and number; None if it has no such headers, or unusable ones, which
         are logged once.
         """
-        if headers is None:
-            return None
-        name, number = headers.get(NAME), headers.get(NUMBER)
+        name, number = message.header(NAME), message.header(NUMBER)
         if name is None and number is None:
             return None
         if isinstance(name, str) and is_integer(number) and -(1 << 63) <= number < 1 << 63:

@@ -45,7 +45,7 @@ class AdmittedTargets(tuple[Target, ...]):
         A message with the same identity that is published meanwhile waits until this one is enqueued.
         """
         cache = self._cache
-        identity = cache.identify(message.properties.headers)
+        identity = cache.identify(message)
         while identity is not None and identity.key in cache.pending:
             yield
         now = self._clock.wall * 1000
@@ -81,6 +81,6 @@ def admitted(
     exchange may refuse it. A message that reaches no queue is not remembered.
     """
     cache = exchange.deduplication
-    if cache is None or not queues or message.properties.headers is None:
+    if cache is None or not queues or not message.traits.has_headers:
         return queues
     return AdmittedTargets(cache, clock, queues)

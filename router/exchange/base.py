@@ -149,7 +149,7 @@ class Exchange:
     def forget_message(self, message: "Message") -> None:
         """Remove a refused message from the deduplication cache, so that it is accepted again."""
         if self.deduplication is not None:
-            self.deduplication.forget(message.properties.headers)
+            self.deduplication.forget(message)
 
     def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
         """Raise PreconditionFailed, with RabbitMQ's text, for a binding that this type does not accept."""

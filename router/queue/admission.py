@@ -48,7 +48,7 @@ class AdmissionLimits:
     def deadline(self, message: Message, now: int) -> int:
         """Return the deadline of a message in ms (0: none), by the shorter of its own and the queue's TTL."""
         ttl = self._ttl
-        expiration = message.properties.expiration
+        expiration = message.traits.expiration
         if expiration is not None:
             own = int(expiration)
             ttl = own if ttl is None else min(ttl, own)

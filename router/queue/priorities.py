@@ -19,7 +19,7 @@ class Priorities:
         self.order: list[Fifo] = []  # highest priority first
 
     def level(self, entry: Entry) -> Fifo:
-        return self.level_of(entry.message.properties.priority or 0)
+        return self.level_of(entry.message.traits.priority)
 
     def level_of(self, priority: int) -> Fifo:
         """Return the Fifo of a priority; priorities over ``highest`` count as ``highest``."""
@@ -75,7 +75,7 @@ class Priorities:
 
     def passes(self, message: Message) -> bool:
         """Return True if a new message would be delivered before messages of lower priorities."""
-        priority = min(message.properties.priority or 0, self.highest)
+        priority = min(message.traits.priority, self.highest)
         return any(fifo.priority < priority and len(fifo) for fifo in self.order)
 
     def put_back(self, entry: Entry) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any, Unpack
 
 from leveret.protocol.amqp.message import Message
-from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
 from leveret.router.deduplication.arguments import cache_of
@@ -63,7 +62,7 @@ class Queue(LimitedContents):
     def refuse(self, entry: Entry) -> None:
         super().refuse(entry)
         if self.deduplication is not None:
-            self.deduplication.forget(entry.message.properties.headers)
+            self.deduplication.forget(entry.message)
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Apply changed settings: limits at once, a changed TTL to new messages only.
@@ -86,7 +85,7 @@ class Queue(LimitedContents):
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(message)
         identity: Admission = None
-        if self._plain and message.properties.expiration is None:
+        if self._plain and message.traits.expiration is None:
             entry = Entry(message, self._position)
         else:
             identity = self._admit(message)
@@ -106,7 +105,7 @@ class Queue(LimitedContents):
                 self.expiry.add(entry)
         self.ready.push(entry)
         log, awaited = self.log, None
-        if log is not None and (message.properties.delivery_mode == PERSISTENT or self._keeps_all):
+        if log is not None and (message.traits.persistent or self._keeps_all):
             log.store(entry, message)
             awaited = entry
         if isinstance(identity, Identity):
@@ -159,7 +158,7 @@ class Queue(LimitedContents):
         first = messages[0]
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(first)
-        if not self._plain or first.properties.expiration is not None:
+        if not self._plain or first.traits.expiration is not None:
             return None
         position = self._position
         self._position += len(messages)
@@ -167,7 +166,7 @@ class Queue(LimitedContents):
         self.bytes += first.size * len(messages)
         self.ready.extend(entries)
         log = self.log
-        if log is not None and (first.properties.delivery_mode == PERSISTENT or self._keeps_all):
+        if log is not None and (first.traits.persistent or self._keeps_all):
             log.store_all(entries, messages)
             self.touch()
             return entries

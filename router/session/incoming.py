@@ -8,7 +8,6 @@ with its publishes is in ``transactions``.
 from collections.abc import Callable, Sequence
 
 from leveret.protocol.amqp.message import MANDATORY, Message
-from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.router.auth import User
 from leveret.router.broker.broker import Broker
 from leveret.router.broker.incoming import owner_of
@@ -112,7 +111,7 @@ class IncomingMessages:
         elif confirms is not None:
             for message in messages:
                 self._enqueue_to_confirm(message, queues, confirms)
-        elif len(queues) > 1 and messages[0].properties.delivery_mode != PERSISTENT:
+        elif len(queues) > 1 and not messages[0].traits.persistent:
             self._enqueue_by_queue(messages, queues)
         else:  # message by message, so that the body of one is stored once for all queues
             for message in messages:
@@ -151,7 +150,7 @@ class IncomingMessages:
 
     def _publish_all_widely(self, messages: Sequence[Message], queues: Sequence[Target]) -> Slices:
         """Hand messages that differ in their bodies only to many queues, in slices."""
-        if self._mode.confirms is None and messages[0].properties.delivery_mode != PERSISTENT:
+        if self._mode.confirms is None and not messages[0].traits.persistent:
             for queue in queues:
                 if queue.deleted or queue.enqueue_all(messages, self._broker.now) is not None:
                     yield

@@ -1,8 +1,7 @@
 """Checks and routing of the messages that a client publishes: permission, properties, route.
 
-Responsible for when a user's permission is checked, and for the last properties without meaning to the
-broker, which a session remembers. Plans remember the user whose permission was checked last, so that a
-session holds no plans. ``exchange.routing`` does the routing.
+Responsible for when a user's permission is checked. Plans remember the user whose permission was checked
+last, so that a session holds no plans. ``exchange.routing`` does the routing.
 
 Sources: RabbitMQ, "Access Control", "Sender-selected Distribution", "Validated User ID", "TTL".
 """
@@ -11,16 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from leveret.protocol.amqp.message import IMMEDIATE, Message, unpack_route
-from leveret.protocol.amqp.properties import Properties, splice_properties
+from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
 from leveret.router.exchange.admission import admitted
 from leveret.router.exchange.base import Exchange
 from leveret.router.exchange.routing import RoutePlan, Target, copies, count, routing_keys
-from leveret.router.session.reply_to import REPLY_TO
 from leveret.router.session.validation import (
-    DELIVERY_MODES,
     check_copies,
     check_delivery_mode,
     check_expiration,
@@ -37,7 +34,7 @@ class Publishing:
     ``reply_to`` is the address of the session's consumer of direct replies; None without one.
     """
 
-    __slots__ = ("_budget", "_plain", "_plans", "_routes", "_user", "_vhost", "reply_to")
+    __slots__ = ("_budget", "_plans", "_routes", "_user", "_vhost", "reply_to")
 
     def __init__(self, vhost: VHost, user: User) -> None:
         self.reply_to: str | None = None
@@ -46,7 +43,6 @@ class Publishing:
         self._budget = vhost.host.budget
         self._routes = vhost.routes
         self._plans = vhost.routes.plans
-        self._plain: Properties | None = None  # the last without meaning; messages alike share them
 
     def resolve(self, message: Message) -> tuple[Message, Sequence[Target]]:
         """Return the message to enqueue, and its queues. It is a new message if properties had to change.
@@ -63,15 +59,15 @@ class Publishing:
             return quickly or in_time(self._resolve_in_slices(message), self._budget)
         if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
-        properties = message.properties
         queues: Sequence[Target] = plan.queues
-        if properties is self._plain or is_plain(properties):
-            self._plain = properties
-        else:
+        traits = message.traits
+        if not traits.plain:
             inspected, keys = self._inspect(message, plan.exchange.name, plan.routing_key)
             if len(keys) > 1:
                 return in_time(self._resolve_in_slices(message), self._budget)
-            message, queues = inspected, admitted(plan.exchange, inspected, queues, self._vhost.host)
+            message = inspected
+        if traits.has_headers and plan.exchange.deduplication is not None:
+            queues = admitted(plan.exchange, message, queues, self._vhost.host)
         plan.published += 1
         message.route = plan.route
         return message, queues
@@ -92,7 +88,7 @@ class Publishing:
             exchange, routing_key = plan.exchange, plan.routing_key
             if plan.granted is not self._user or plan.granted_at != self._user.generation:
                 self._grant(plan)
-        if not is_plain(message.properties):
+        if not message.traits.plain:
             message, keys = self._inspect(message, exchange.name, routing_key)
             if len(keys) > 1:
                 return None
@@ -119,7 +115,7 @@ class Publishing:
                 self._grant(plan)
         generation = user.generation
         keys = [routing_key]
-        if not is_plain(message.properties):
+        if not message.traits.plain:
             message, keys = self._inspect(message, exchange.name, routing_key)
         if plan is None:
             plan = yield from self._routes.plan_in_slices(route, exchange, routing_key)
@@ -147,11 +143,9 @@ class Publishing:
             return None
         if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
-        properties = message.properties
-        if properties is not self._plain:
-            if not is_plain(properties):
-                return None
-            self._plain = properties
+        traits = message.traits
+        if not traits.plain or (traits.has_headers and plan.exchange.deduplication is not None):
+            return None
         plan.published += len(messages)
         return plan.queues
 
@@ -174,38 +168,28 @@ class Publishing:
         """Check the properties that mean something to the broker; return the message to route and its routing
         keys.
         """
-        properties = message.properties
+        traits = message.traits
         changes: dict[str, Any] = {}
-        if properties.reply_to == REPLY_TO:
+        if traits.has_direct_reply:
             if self.reply_to is None:
                 raise PreconditionFailed("fast reply consumer does not exist")
             changes["reply_to"] = self.reply_to
-        check_user_id(properties, self._user.name, self._user.tags)
-        if properties.expiration is not None:
-            check_expiration(properties.expiration)
+        check_user_id(traits, self._user.name, self._user.tags)
+        if traits.expiration is not None:
+            check_expiration(traits.expiration)
         keys = [routing_key]
-        if properties.headers:
-            check_copies(properties.headers)
-            keys = routing_keys(routing_key, properties.headers)
-        check_delivery_mode(properties)
         blind: list[str] = []
-        if properties.headers and "BCC" in properties.headers:
-            changes["headers"] = {"BCC": REMOVE}
-            blind = copies(properties.headers, "BCC")
+        if traits.has_copies:
+            headers = message.headers
+            check_copies(headers)
+            keys = routing_keys(routing_key, headers)
+            if "BCC" in headers:
+                changes["headers"] = {"BCC": REMOVE}
+                blind = copies(headers, "BCC")
+        check_delivery_mode(traits)
         if changes:
             bits = message.bits
             raw = splice_properties(message.raw_properties, **changes)
             message = message.rewritten(exchange, routing_key, raw, blind)
             message.bits = bits
         return message, keys
-
-
-def is_plain(properties: Properties) -> bool:
-    """Return True if no property has a meaning for publishing, so that ``_inspect`` is not needed."""
-    return (
-        not properties.headers
-        and properties.expiration is None
-        and properties.reply_to is None
-        and properties.user_id is None
-        and properties.delivery_mode in DELIVERY_MODES
-    )

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from secrets import token_urlsafe
 
 from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.traits import DIRECT_REPLY_TO
 from leveret.router.queue.consumers import Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.values.outcome import Awaited
 
-REPLY_TO = "amq.rabbitmq.reply-to"
+REPLY_TO = DIRECT_REPLY_TO  # the queue that a client consumes replies from
 
 
 class ReplyTarget:

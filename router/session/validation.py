@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
+from leveret.protocol.amqp.traits import DELIVERY_MODES, Traits
 from leveret.protocol.errors import AccessRefused, PreconditionFailed
 from leveret.router.arguments.checks import EXPIRY_MAX
 from leveret.router.auth import User
@@ -16,7 +16,6 @@ from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import ESCAPES, is_integer, type_name
 
 COPIES_MAX = 1000  # routing keys of one message besides its own
-DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 _INTEGER = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
 
 
@@ -48,10 +47,10 @@ def check_expiration(text: str) -> None:
     raise PreconditionFailed(f"invalid expiration '{text}': {problem}")
 
 
-def check_delivery_mode(properties: Properties) -> None:
+def check_delivery_mode(traits: Traits) -> None:
     """Raise PreconditionFailed for a delivery mode that is neither transient nor persistent."""
-    if properties.delivery_mode not in DELIVERY_MODES:
-        raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{properties.delivery_mode}}}")
+    if traits.delivery_mode not in DELIVERY_MODES:
+        raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{traits.delivery_mode}}}")
 
 
 def check_copies(headers: Mapping[str, Any]) -> None:
@@ -73,9 +72,9 @@ def check_copies(headers: Mapping[str, Any]) -> None:
         )
 
 
-def check_user_id(properties: Properties, name: str, tags: frozenset[str]) -> None:
+def check_user_id(traits: Traits, name: str, tags: frozenset[str]) -> None:
     """Raise PreconditionFailed if ``user_id`` names another user (RabbitMQ, "Validated User ID")."""
-    user_id = properties.user_id
+    user_id = traits.user_id
     if user_id is not None and user_id != name and "impersonator" not in tags:
         raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{name}'")
 

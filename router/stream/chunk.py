@@ -20,6 +20,7 @@ from zlib import crc32
 from leveret.protocol.amqp.message import BASIC, END, FRAME, HEADER_FRAME, Message
 from leveret.protocol.amqp.properties import Properties, decode_properties, splice_properties
 from leveret.protocol.amqp.table import KEPT, Long
+from leveret.protocol.amqp.traits import Traits, read_traits
 from leveret.protocol.errors import AmqpError
 from leveret.router.queue.entry import Entry
 
@@ -42,7 +43,9 @@ _pack_entry, _unpack_entry, _pack_number = _ENTRY.pack, _ENTRY.unpack_from, _NUM
 
 
 class StreamMessage(Message):
-    """A message of a stream. Its properties are decoded on demand; most readers never need them."""
+    """A message of a stream. Its traits are read, and its properties decoded, on demand; most readers never
+    need them.
+    """
 
     __slots__ = ("_decoded",)
 
@@ -56,7 +59,11 @@ class StreamMessage(Message):
         self.frames = frames
 
     @property
-    def properties(self) -> Properties:  # type: ignore[override]  # never set
+    def traits(self) -> Traits:  # type: ignore[override]  # never set
+        return read_traits(self.raw_properties, KEPT)
+
+    @property
+    def properties(self) -> Properties:
         try:
             return self._decoded
         except AttributeError:

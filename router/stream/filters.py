@@ -60,9 +60,12 @@ def pack_filter(values: Iterable[str | None], size: int) -> bytes:
     return bits.to_bytes(size, "big")
 
 
-def value_of(headers: Mapping[str, Any] | None) -> str | None:
+def value_of(message: Message) -> str | None:
     """Return the filter value in a message's headers, or None."""
-    value = None if headers is None else headers.get(VALUE)
+    return _text(message.header(VALUE))
+
+
+def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
@@ -102,7 +105,7 @@ class ReaderFilter:
         if self._values is not None:
             names = self._names
             headers = names.pick(message) if is_small(message) else (yield from names.pick_in_slices(message))
-            value = value_of(headers)
+            value = _text(headers.get(VALUE))
             if not (self._unfiltered if value is None else value in self._values):
                 return False
         return self._selector is None or (yield from self._selector.check(message))

@@ -22,14 +22,13 @@ class Packer:
         self._values: dict[int, str] = {}  # filter values of those that have one, by offset
 
     def add(self, message: Message, offset: int) -> None:
-        headers = message.properties.headers
-        if headers is not None and (value := value_of(headers)) is not None:
+        if (value := value_of(message)) is not None:
             self._values[offset] = value
         self._entries.append(self._encoder.entry(message, offset))
 
     def add_all(self, messages: Sequence[Message], first: int) -> None:
         """Add messages that differ only in their bodies, from the offset ``first`` on."""
-        if (value := value_of(messages[0].properties.headers)) is not None:
+        if (value := value_of(messages[0])) is not None:
             self._values.update((offset, value) for offset in range(first, first + len(messages)))
         self._entries += self._encoder.entries(messages, first)
 

@@ -164,7 +164,7 @@ class Stream(DeclaredQueue):
     def enqueue(self, message: Message, now: int) -> Outcome:
         """Give a message the next offset. Readers see it when it is committed."""
         identity: Admission = None
-        if message.properties.headers is not None:
+        if message.traits.has_headers:
             identity = self.publishers.admit(message, now)
             if isinstance(identity, Duplicate):
                 return identity.barrier
@@ -189,8 +189,8 @@ class Stream(DeclaredQueue):
         """Give the next offsets to messages that differ in their bodies only; None if each may be a
         duplicate.
         """
-        headers = messages[0].properties.headers
-        if headers is not None and self.publishers.identify(headers) is not None:
+        first_message = messages[0]
+        if first_message.traits.has_headers and self.publishers.identify(first_message) is not None:
             return None
         first = self.next
         try:

@@ -67,7 +67,7 @@ def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall:
         "exchange": message.exchange,
         "routing-keys": keys,
     }
-    expiration = message.properties.expiration
+    expiration = message.traits.expiration
     if expiration is not None:
         first["original-expiration"] = expiration
     return [first, *deaths[: MAX_ENTRIES - 1]]

@@ -15,6 +15,7 @@ from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
 from leveret.protocol.amqp.table import Long, Timestamp, decode_table, encode_table
+from leveret.protocol.amqp.traits import scan, traits_of
 from leveret.protocol.errors import AmqpError
 from leveret.protocol.http import HeadLimits, HttpConnection, HttpError, Response
 from leveret.protocol.stomp.errors import StompError
@@ -112,8 +113,13 @@ def table(data: bytes) -> None:
 
 
 def properties(data: bytes) -> None:
-    with suppress(AmqpError):
-        decode_properties(data, 0)
+    found = scan(data)
+    try:
+        decoded = decode_properties(data, 0)
+    except AmqpError:
+        assert found is None
+    else:
+        assert found is None or found is traits_of(decoded)
 
 
 def method(data: bytes) -> None:

@@ -190,7 +190,7 @@ def state_of(
 def _priority(entries: list[StoredMessage]) -> int:
     """Return the priority of a page's messages: that of any readable one."""
     messages = (read_message(entry.route, entry.frames) for entry in entries)
-    return next((message.properties.priority or 0 for message in messages if message is not None), 0)
+    return next((message.traits.priority for message in messages if message is not None), 0)
 
 
 def _packed(positions: list[int]) -> bytes:

@@ -287,7 +287,7 @@ def _chunks(stored: list[StoredMessage], time: int) -> list[bytes]:
     entries = [encoder.entry(message, each.position) for message, each in zip(messages, stored, strict=True)]
     first, made = 0, []
     for part in split(entries):
-        values = [value_of(each.properties.headers) for each in messages[first : first + len(part)]]
+        values = [value_of(each) for each in messages[first : first + len(part)]]
         made.append(pack_chunk(stored[first].position, part, time, pack_filter(values, SIZE)).raw)
         first += len(part)
     return made

@@ -45,9 +45,12 @@ KINDS = pytest.mark.parametrize(
 )
 
 
+def message(headers):
+    return Message.build("", "", Properties(headers=headers), b"")
+
+
 def remembers(deduplicator, headers):
-    message = Message.build("", "", Properties(headers=headers), b"")
-    admission = deduplicator.admit(message, 0)
+    admission = deduplicator.admit(message(headers), 0)
     if isinstance(admission, Duplicate):
         return True
     deduplicator.remember(admission, 0)
@@ -73,7 +76,7 @@ def test_after_a_restart_the_oldest_is_forgotten_first(make, headers, limit, mon
 @pytest.mark.parametrize("value", [b"", b"short", bytes(17), None])
 def test_a_note_that_cannot_be_decoded_is_refused(make, headers, limit, value):
     deduplicator = make()
-    identity = deduplicator.identify(headers("a"))
+    identity = deduplicator.identify(message(headers("a")))
     if value is None:
         is_cache = isinstance(deduplicator, DeduplicationCache)
         number = SEQUENCE_MAX + 1

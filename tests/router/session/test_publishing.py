@@ -2,9 +2,8 @@
 
 import pytest
 
-from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import NotImplemented_
-from leveret.router.session.publishing import Publishing, is_plain
+from leveret.router.session.publishing import Publishing
 from leveret.router.session.reply_to import REPLY_TO
 from tests.router.harness import AnyUser, Node, message
 
@@ -56,20 +55,3 @@ def test_immediate_is_refused_before_rights_are_asked_for(node):
     with pytest.raises(NotImplemented_):
         Publishing(node.vhost, user).resolve(published)
     assert user.asked == []
-
-
-@pytest.mark.parametrize(
-    ("properties", "plain"),
-    [
-        ({}, True),
-        ({"content_type": "text/plain", "priority": 9, "message_id": "1", "delivery_mode": 1}, True),
-        ({"headers": {}}, True),
-        ({"headers": {"a": 1}}, False),
-        ({"expiration": "1"}, False),
-        ({"reply_to": "q"}, False),
-        ({"user_id": "alice"}, False),
-        ({"delivery_mode": 3}, False),
-    ],
-)
-def test_what_means_something_to_the_broker(properties, plain):
-    assert is_plain(Properties(**properties)) is plain

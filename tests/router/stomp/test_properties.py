@@ -6,7 +6,6 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_2
-from leveret.router.session.publishing import is_plain
 from leveret.router.stomp.properties import NUMBERS, OWN, TEXTS, header_lines, headers_of, properties_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
@@ -62,13 +61,6 @@ def test_there_is_always_a_table_of_headers():
 def test_what_no_property_can_hold_is_refused(headers):
     with pytest.raises(StompError, match="Invalid header"):
         properties_of(headers)
-
-
-@pytest.mark.parametrize(
-    ("headers", "plain"), [({"content-type": "text/plain", "persistent": "true"}, True), ({"a": "b"}, False)]
-)
-def test_only_headers_of_the_application_need_a_look_when_published(headers, plain):
-    assert is_plain(properties_of({"destination": "/queue/q", **headers})) is plain
 
 
 def test_lines_are_the_same_whether_properties_were_built_or_decoded():

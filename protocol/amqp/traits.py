@@ -1,0 +1,221 @@
+"""The properties of a message that mean something to a broker, read from their bytes without decoding them.
+
+Responsible for ``Traits``, and for the proof that a property list is well-formed: whatever ``scan`` accepts,
+``decode_properties`` decodes. Not for the errors of malformed lists: ``scan`` returns None for a list that it
+does not know, and ``decode_properties`` decides. Decoding costs 7 us for the headers of a Celery task, a scan
+1.5 us.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from leveret.protocol.amqp import properties as props
+from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
+from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, PEER, Bounds
+
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"  # the queue of direct replies (RabbitMQ, "Direct Reply-to")
+DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
+HAS_HEADERS, HAS_COPIES, HAS_DIRECT_REPLY = 1, 2, 4
+INTERNED = 1024  # traits that are shared between messages; those with an expiration have no bound
+
+
+class Traits:
+    """The properties that mean something to a broker, shared between messages that have the same ones.
+
+    ``has_headers``: there is a headers table. ``has_copies``: it has a header CC or BCC.
+    ``has_direct_reply``: the reply address stands for the publisher's own consumer. ``plain``: nothing has to
+    be checked or replaced before the message is routed by its routing key.
+    """
+
+    __slots__ = (
+        "delivery_mode",
+        "expiration",
+        "has_copies",
+        "has_direct_reply",
+        "has_headers",
+        "persistent",
+        "plain",
+        "priority",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        delivery_mode: int | None,
+        priority: int | None,
+        expiration: str | None,
+        user_id: str | None,
+        marks: int,
+    ) -> None:
+        self.delivery_mode = delivery_mode
+        self.persistent = delivery_mode == PERSISTENT
+        self.priority = priority or 0
+        self.expiration = expiration
+        self.user_id = user_id
+        self.has_headers = bool(marks & HAS_HEADERS)
+        self.has_copies = bool(marks & HAS_COPIES)
+        self.has_direct_reply = bool(marks & HAS_DIRECT_REPLY)
+        self.plain = (
+            marks <= HAS_HEADERS
+            and expiration is None
+            and user_id is None
+            and delivery_mode in DELIVERY_MODES
+        )
+
+
+_interned = lru_cache(INTERNED)(Traits)
+
+
+def traits_of(properties: Properties) -> Traits:
+    """Return the traits of decoded properties."""
+    headers = properties.headers
+    marks = 0 if headers is None else HAS_HEADERS
+    if headers and ("CC" in headers or "BCC" in headers):
+        marks |= HAS_COPIES
+    if properties.reply_to == DIRECT_REPLY_TO:
+        marks |= HAS_DIRECT_REPLY
+    return _interned(
+        properties.delivery_mode, properties.priority, properties.expiration, properties.user_id, marks
+    )
+
+
+def read_traits(raw: bytes, bounds: Bounds = PEER) -> Traits:
+    """Return the traits of raw properties (flags and list). Raises as ``decode_properties``."""
+    return scan(raw) or traits_of(props.decode_properties(raw, 0, bounds))
+
+
+# -- the scan ------------------------------------------------------------------------------------------------
+
+
+def _lengths(count: int) -> bytes:
+    """Return a pattern for a length octet under ``count`` and as many octets behind it."""
+    return b"(?:%b)" % b"|".join(re.escape(b"%c" % size) + b".{%d}" % size for size in range(count))
+
+
+_Match = Callable[[bytes, int, int], re.Match[bytes]]
+
+
+def _matching(pattern: bytes) -> _Match:
+    """Compile a pattern that matches anywhere, if only the empty string."""
+    return re.compile(pattern, re.DOTALL).match  # type: ignore[return-value]
+
+
+# Regular expressions for values and entries of field tables. Every octet decides how the next ones are read,
+# so there is one way to match, and nothing is matched a second time (the last ``+``). They know all names
+# under 64 octets, strings under 128 octets, all numbers, and of arrays and tables the empty ones and
+# [null, null], which Celery sends with each task. One match takes 0.06 us an entry, a loop in Python 0.15 us.
+_VALUE = b"(?:%b)" % b"|".join(
+    [
+        rb"[Sx]\0\0\0" + _lengths(128),
+        rb"V|[Ii].{4}|[tbB].|[lLT].{8}|[su]..|D.{5}",
+        rb"A\0\0\0(?:\0|\x02VV)|F\0\0\0\0",
+        rb"d(?![\x7f\xff][\xf0-\xff]).{8}|f(?![\x7f\xff][\x80-\xff]).{4}",  # finite floats
+    ]
+)
+_NAME = rb"(?!\x02CC|\x03BCC)" + _lengths(64)
+_match_value = re.compile(_VALUE, re.DOTALL).match
+_match_values = _matching(b"(?:%b){0,%d}+" % (_VALUE, MAX_ENTRIES))
+_match_entries = _matching(b"(?:%b%b){0,%d}+" % (_NAME, _VALUE, MAX_ENTRIES))
+
+ARRAY = ord("A")
+_COPIES = (b"\x02CC", b"\x03BCC")
+_DIRECT_REPLY = b"%c%b" % (len(DIRECT_REPLY_TO), DIRECT_REPLY_TO.encode())
+_BEFORE_HEADERS = props.CONTENT_TYPE | props.CONTENT_ENCODING
+_BEHIND_TIMESTAMP = props.TYPE | props.USER_ID | props.APP_ID | props.CLUSTER_ID
+
+
+class _Unknown(Exception):
+    """The scan does not know these bytes, or they are malformed."""
+
+
+def scan(raw: bytes) -> Traits | None:  # noqa: PLR0912 - a test for each property
+    """Return the traits of raw properties; None if only decoding can say whether they are well-formed."""
+    expiration = user_id = mode = priority = None
+    marks = 0
+    try:
+        flags = raw[0] << 8 | raw[1]
+        at = 2
+        if flags & _BEFORE_HEADERS:
+            if flags & props.CONTENT_TYPE:
+                at += 1 + raw[at]
+            if flags & props.CONTENT_ENCODING:
+                at += 1 + raw[at]
+        if flags & props.HEADERS:
+            start = at + 4
+            at = start + int.from_bytes(raw[at:start])
+            if at > len(raw):
+                return None
+            marks = HAS_HEADERS
+            if _match_entries(raw, start, at).end() != at and _has_copies(raw, start, at, MAX_DEPTH - 1):
+                marks |= HAS_COPIES
+        if flags & props.DELIVERY_MODE:
+            mode = raw[at]
+            at += 1
+        if flags & props.PRIORITY:
+            priority = raw[at]
+            at += 1
+        if flags & props.CORRELATION_ID:
+            at += 1 + raw[at]
+        if flags & props.REPLY_TO:
+            if raw.startswith(_DIRECT_REPLY, at):
+                marks |= HAS_DIRECT_REPLY
+            at += 1 + raw[at]
+        if flags & props.EXPIRATION:
+            expiration, at = props.read_text(raw, at)
+        if flags & props.MESSAGE_ID:
+            at += 1 + raw[at]
+        if flags & props.TIMESTAMP:
+            at += 8
+        if flags & _BEHIND_TIMESTAMP:
+            if flags & props.TYPE:
+                at += 1 + raw[at]
+            if flags & props.USER_ID:
+                user_id, at = props.read_text(raw, at)
+            if flags & props.APP_ID:
+                at += 1 + raw[at]
+            if flags & props.CLUSTER_ID:
+                at += 1 + raw[at]
+    except (IndexError, _Unknown):
+        return None
+    # A length never leads back, so that a list that ends where it must has no part behind the end.
+    return _interned(mode, priority, expiration, user_id, marks) if at == len(raw) else None
+
+
+def _has_copies(raw: bytes, at: int, end: int, depth: int, match: _Match = _match_entries) -> bool:
+    """Check the table from ``at`` to ``end``, or with ``_match_values`` the array, which may have ``depth``
+    levels and one of the arrays and tables that the patterns know. Return True if the table has an entry CC
+    or BCC.
+
+    Raises _Unknown or IndexError if it may be malformed, or beyond the bounds of ``decode_table``.
+    """
+    start, at = at, match(raw, at, end).end()
+    if at < end and end - start > MAX_ENTRIES:
+        # All entries of a table have two octets at least, and so have all values of an array but nulls.
+        nulls = 0 if match is _match_entries else raw.count(b"V", start, end)
+        if end - start + nulls > 2 * MAX_ENTRIES:
+            raise _Unknown
+    found = False
+    while at < end:
+        if match is _match_entries:
+            name, at = at, at + 1 + raw[at]
+            found = found or raw[name:at] in _COPIES
+            if at >= end:
+                raise _Unknown
+        kind = raw[at]
+        if kind in b"SxAF":
+            start = at + 5
+            at = start + int.from_bytes(raw[at + 1 : start])
+            if at > end:
+                raise _Unknown
+            if kind in b"AF":
+                if depth == 1:
+                    raise _Unknown
+                _has_copies(raw, start, at, depth - 1, _match_values if kind == ARRAY else _match_entries)
+        else:
+            value = _match_value(raw, at, end)
+            if value is None:
+                raise _Unknown
+            at = value.end()
+        at = match(raw, at, end).end()
+    return found
