@@ -43,7 +43,7 @@ class RecentHistoryExchange(Exchange):
         self._bytes = 0
 
     def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
-        if message.headers.get(NO_STORE) is not True:
+        if message.header(NO_STORE) is not True:
             self._keep(message)
         return self.snapshot()
 
