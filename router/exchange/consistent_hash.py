@@ -76,7 +76,7 @@ class ConsistentHashExchange(Exchange):
 
     def _hashed(self, routing_key: str, message: "Message") -> str:
         if self._header is not None:
-            value = message.headers.get(self._header)
+            value = message.header(self._header)
         elif self._property is not None:
             value = getattr(message.properties, self._property)
         else:

@@ -83,12 +83,12 @@ def test_history_is_bounded_in_number_whatever_the_length_says(length: int) -> N
 
 
 def test_history_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent_history, "MAX_BYTES", 100)
+    monkeypatch.setattr(recent_history, "MAX_BYTES", 1000)
     exchange = made(length=10)
     kept = []
-    for size in (40, 40, 20, 30, 101, 100, 1):
+    for size in (400, 400, 200, 300, 1010, 1000, 30):
         each = message()
-        each.frames = b"x" * size
+        each.frames = each.frames.ljust(size)
         exchange.match("k", each)
         kept.append([len(one.frames) for one in exchange.history()])
-    assert kept == [[40], [40, 40], [40, 40, 20], [40, 20, 30], [], [100], [1]]
+    assert kept == [[400], [400, 400], [400, 400, 200], [400, 200, 300], [], [1000], [30]]
