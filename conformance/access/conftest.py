@@ -79,7 +79,8 @@ def managed(request: pytest.FixtureRequest) -> Iterator[Managed]:
             yield Managed("rabbitmq", node.port, ports["rabbitmq_management"], ports["rabbitmq_stomp"])
     elif what == "leveret":
         (port,) = free_ports(1)
-        with brokers.leveret(arguments=("--stomp", f"127.0.0.1:{port}")) as broker:
+        quick = ("--set", "auth.password_hash=sha256")  # each test makes a user who logs in
+        with brokers.leveret(arguments=("--stomp", f"127.0.0.1:{port}", *quick)) as broker:
             assert broker.http_port is not None
             yield Managed("leveret", broker.port, broker.http_port, port)
     else:
