@@ -39,7 +39,7 @@ def dumped(broker: Broker) -> list[str]:
     return [json.loads(line)["body"] for line in result.stdout.splitlines()]
 
 
-async def test_a_second_broker_and_a_check_are_refused_and_told_the_first_ones_process(tmp_path):
+async def test_a_second_broker_and_a_check_are_refused_with_the_id_of_the_first_process(tmp_path):
     first, second = Broker(tmp_path / "data"), Broker(tmp_path / "data")
     process = await first.spawn()
     assert process.stdout is not None

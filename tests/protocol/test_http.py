@@ -331,7 +331,7 @@ def answered(response: Response, line: bytes = b"GET / HTTP/1.1") -> tuple[bytes
     return data, not wire.finished
 
 
-def test_answer_tells_length_and_type():
+def test_response_has_length_and_type():
     assert answered(json_response({"a": 1}, 201)) == (
         b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}',
         True,

@@ -79,7 +79,7 @@ def test_consumers_of_one_queue_that_share_a_prefetch_count(node, prefetch, at_o
 @pytest.mark.parametrize("at_once", [1, 2, 5])
 @pytest.mark.parametrize("prefetch", [2, 5, 12])
 @pytest.mark.parametrize("queues", [1, 3])
-def test_who_comes_first_has_no_more_than_its_first_messages_over_the_others(node, queues, prefetch, at_once):
+def test_the_first_consumer_gets_only_its_first_messages_before_the_others(node, queues, prefetch, at_once):
     client, tags = node.client(), ["a", "b", "c"]
     names = [f"q{number % queues}" for number in range(3)]
     for name in dict.fromkeys(names):

@@ -89,7 +89,7 @@ def test_chunks_of_any_size_give_the_same_large_bodies(publishes, data):
 
 
 @pytest.mark.parametrize("at", [1, LARGE // 2, LARGE + 40])
-def test_a_fault_in_a_large_frame_that_comes_in_pieces_is_told_once_and_passed(at):
+def test_a_fault_in_a_large_frame_received_in_pieces_is_reported_once_and_skipped(at):
     bad = publish(1, b"a" * LARGE)[:-1] + b"\0"
     stream = publish(1, b"b" * LARGE) + bad + HEARTBEAT
     made = reader(frame_max=LARGE + 8)
@@ -199,7 +199,7 @@ def test_a_body_in_tiny_frames_is_kept_in_full_ones():
     assert all_shown(commands) == all_shown(read(publish(1, bytes(10_000), piece=4088))[0])
 
 
-def test_an_oversized_body_is_read_past_and_told_by_its_size():
+def test_an_oversized_body_is_skipped_and_reported_with_its_size():
     made = reader(body_max=10)
     commands = made.receive(publish(1, b"12345678901", piece=4) + publish(1, b"1234567890"))
     assert commands[0] == (1, Oversized(11))
@@ -351,7 +351,7 @@ FAULTS = [
 @pytest.mark.parametrize(
     ("stream", "text", "ids"), FAULTS, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_fault_is_told_as_rabbitmq_tells_it(stream, text, ids, stepwise):
+def test_a_fault_has_the_error_text_of_rabbitmq(stream, text, ids, stepwise):
     made = reader()
     stream = publish(1, b"before") + stream
     commands = []
@@ -514,7 +514,7 @@ def test_a_bad_end_among_acknowledgements_comes_after_those_before_it():
     assert made.error is not None
 
 
-def test_without_being_told_to_nothing_is_read_together():
+def test_commands_are_not_combined_by_default():
     stream = (
         publish(1, b"a") + publish(1, b"b") + method_frame(1, m.BasicAck(1)) + method_frame(1, m.BasicAck(2))
     )

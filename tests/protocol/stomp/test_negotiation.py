@@ -21,7 +21,7 @@ def test_the_highest_common_version_is_chosen(accepted, version):
 
 
 @pytest.mark.parametrize("accepted", ["", "2.0", "1", "x,y"])
-def test_without_a_common_version_the_supported_ones_are_told(accepted):
+def test_without_a_common_version_the_error_lists_the_supported_ones(accepted):
     with pytest.raises(StompError, match="Version mismatch") as caught:
         negotiate_version(accepted)
     assert caught.value.detail == "Supported versions are 1.0,1.1,1.2\n"

@@ -34,7 +34,7 @@ def paused(client):
     return client.transport.outbox.paused
 
 
-def test_who_publishes_is_told_once_and_not_read_from(world, join):
+def test_a_publisher_is_notified_once_and_not_read_from(world, join):
     client = join()
     alarm(world)
     client.send(publish("q"), publish("q"))
@@ -43,7 +43,7 @@ def test_who_publishes_is_told_once_and_not_read_from(world, join):
     assert paused(client)
 
 
-def test_who_published_before_the_alarm_is_blocked_by_the_next_publish(world, join):
+def test_an_earlier_publisher_is_blocked_by_its_next_publish(world, join):
     client = join()
     client.send(publish("q"))
     alarm(world)
@@ -53,7 +53,7 @@ def test_who_published_before_the_alarm_is_blocked_by_the_next_publish(world, jo
     client.expect(m.ConnectionBlocked("low on memory"), channel=0)
 
 
-def test_who_opens_during_an_alarm_works_until_it_publishes(world, join):
+def test_a_connection_opened_during_an_alarm_works_until_it_publishes(world, join):
     alarm(world, DISK)
     client = join()
     client.do(m.QueueDeclare("other"), m.BasicConsume("other", "c"), m.BasicCancel("c"))
@@ -62,7 +62,7 @@ def test_who_opens_during_an_alarm_works_until_it_publishes(world, join):
     client.expect(m.ConnectionBlocked("low on disk"), channel=0)
 
 
-def test_who_only_consumes_goes_on(world, join):
+def test_a_connection_that_only_consumes_is_not_blocked(world, join):
     publisher, consumer = join(), join()
     consumer.do(m.BasicConsume("q", "c"))
     publisher.send(publish("q", b"one"), publish("q", b"two"))
@@ -99,7 +99,7 @@ def test_a_publish_in_a_transaction_counts(world, join):
     assert paused(client)
 
 
-def test_who_cannot_be_told_is_blocked_all_the_same(world):
+def test_a_publisher_without_the_capability_is_blocked_without_a_notification(world):
     client = world.connect()
     client.call(m.QueueDeclare("q"))
     alarm(world)
@@ -110,7 +110,7 @@ def test_who_cannot_be_told_is_blocked_all_the_same(world):
     client.expect_silence()
 
 
-def test_a_second_alarm_is_not_told_and_the_last_one_unblocks(world, join):
+def test_a_second_alarm_is_not_notified_and_clearing_the_last_one_unblocks(world, join):
     client = join()
     alarm(world)
     client.send(publish("q"))
@@ -149,7 +149,7 @@ def test_deliveries_and_heartbeats_to_a_blocked_client_go_out(world, join):
     assert client.transport.outbox.data == [HEARTBEAT]
 
 
-def test_the_heartbeats_of_a_blocked_client_are_not_missed_and_count_anew(world, join):
+def test_heartbeats_of_a_blocked_client_are_not_expected_until_it_is_unblocked(world, join):
     client = join(heartbeat=10)
     alarm(world)
     client.send(publish("q"))
@@ -162,7 +162,7 @@ def test_the_heartbeats_of_a_blocked_client_are_not_missed_and_count_anew(world,
     assert client.transport.hung_up()
 
 
-def test_a_blocked_client_that_is_told_to_leave_is_read_from_until_it_answers(world, join):
+def test_a_blocked_client_that_the_broker_closes_is_read_from_until_close_ok(world, join):
     client = join()
     alarm(world)
     client.send(publish("q"))
@@ -188,7 +188,7 @@ def test_nothing_is_kept_of_a_blocked_client_that_is_lost(world, join):
     alarm(world, raised=False)
 
 
-def test_the_client_is_told_ahead_of_replies_that_wait_for_the_disk(world, join):
+def test_the_client_is_notified_ahead_of_replies_that_wait_for_the_disk(world, join):
     client = join()
     storage = world.broker.storage
     connection = client.transport.connection

@@ -403,7 +403,7 @@ def test_a_disk_that_never_answers_keeps_no_closed_connection(disk):
     assert disk.broker.clients == {}
 
 
-def test_a_consumer_is_told_that_its_queue_is_gone_behind_a_change_that_wanted_no_reply(disk):
+def test_basic_cancel_is_sent_after_a_change_without_a_reply(disk):
     client, other = disk.connect(), disk.connect()
     client.send(m.QueueDeclare("q"), m.BasicConsume("q", "c"))
     client.send(m.QueueDeclare("durable", durable=True, nowait=True))

@@ -80,7 +80,7 @@ def test_what_a_full_queue_refuses_is_nacked(connect):
     assert verdicts[4] is False
 
 
-def test_confirms_are_told_before_the_channel_closes(connect):
+def test_confirms_are_sent_before_the_channel_closes(connect):
     client = connect()
     client.do(m.ConfirmSelect())
     client.send(publish("nope"), publish("nope"), m.ChannelClose())

@@ -262,7 +262,7 @@ def test_a_client_that_says_anything_is_kept(world, sign):
     assert not client.transport.hung_up()
 
 
-def test_without_heartbeats_nothing_is_sent_and_nobody_dropped(world):
+def test_without_heartbeats_nothing_is_sent_and_no_client_dropped(world):
     client = world.connect(heartbeat=0)
     world.advance(10_000_000)
     assert heartbeats(client) == 0

@@ -65,14 +65,14 @@ def test_consumers_learn_that_their_queue_is_gone(connect):
     client.expect(m.BasicCancel("t", nowait=True))
 
 
-def test_who_deletes_a_queue_learns_first_that_it_is_deleted(connect):
+def test_delete_ok_is_sent_before_basic_cancel_on_the_same_channel(connect):
     client = connect()
     client.do(m.QueueDeclare("q"), m.BasicConsume("q", "t"))
     client.send(m.QueueDelete("q"))
     client.expect(m.QueueDeleteOk(0), m.BasicCancel("t", nowait=True))
 
 
-def test_clients_without_the_capability_are_not_told(connect):
+def test_clients_without_the_capability_get_no_basic_cancel(connect):
     capabilities = {name: True for name in CAPABILITIES if name != "consumer_cancel_notify"}
     client, other = connect(login={"capabilities": capabilities}), connect()
     client.do(m.QueueDeclare("q"), m.BasicConsume("q", "t"))

@@ -88,7 +88,7 @@ def test_cluster_name_that_is_no_short_text_leaves_the_name_of_the_node(world, v
     assert world.client().start().server_properties["cluster_name"] == world.broker.node_name
 
 
-def test_a_changed_cluster_name_is_told_to_the_next_connection(world):
+def test_a_changed_cluster_name_is_sent_to_the_next_connection(world):
     assert world.client().start().server_properties["cluster_name"] == world.broker.node_name
     world.broker.global_parameters["cluster_name"] = "hutch"
     assert world.client().start().server_properties["cluster_name"] == "hutch"
@@ -139,7 +139,7 @@ def test_login(dial, mechanism, response, locale):
     ],
     ids=repr,
 )
-def test_a_wrong_login_is_told_to_clients_that_can_be_told(dial, mechanism, response):
+def test_a_wrong_login_is_reported_to_clients_with_the_capability(dial, mechanism, response):
     client = dial()
     client.start()
     client.send(m.ConnectionStartOk(CAPABLE, mechanism, response), channel=0)
@@ -158,7 +158,7 @@ def test_a_refused_login_ends_with_the_answer(world):
 @pytest.mark.parametrize(
     "value", [{}, {"authentication_failure_close": "true"}, {"authentication_failure_close": 1}]
 )
-def test_a_wrong_login_is_not_told_to_others(world, value):
+def test_a_wrong_login_is_not_reported_to_clients_without_the_capability(world, value):
     client = world.client()
     client.login(password="wrong", capabilities=value)
     client.expect_end()
@@ -317,7 +317,7 @@ def test_a_handshake_in_one_piece(dial):
 
 
 @pytest.mark.parametrize("step", ["nothing", "header", "start-ok", "tune-ok", "refused"])
-def test_who_does_not_go_on_is_dropped(world, step):
+def test_a_client_that_does_not_continue_the_handshake_is_dropped(world, step):
     client = world.client()
     if step == "header":
         client.start()
@@ -339,7 +339,7 @@ def test_who_does_not_go_on_is_dropped(world, step):
     client.expect_end()
 
 
-def test_who_has_opened_is_not_dropped(world):
+def test_a_client_that_has_opened_its_virtual_host_is_not_dropped(world):
     client = world.connect()
     world.advance(100 * world.settings.amqp.handshake_timeout)
     client.call(m.QueueDeclare("q"))

@@ -65,7 +65,7 @@ def test_a_wrong_password_is_refused_when_that_is_known(world, step):
     assert client.take(m.ConnectionClose, channel=0).reply_code == 403
 
 
-def test_a_client_that_is_told_nothing_is_hung_up_on(world, step):
+def test_a_client_without_the_capability_is_disconnected(world, step):
     client = world.client()
     client.login("slow", "wrong", capabilities={})
     step()

@@ -79,7 +79,7 @@ def test_everything_behind_a_get_that_waits_comes_after_it(world, pager, client)
     client.expect(m.QueueDeclareOk("other"), channel=2)
 
 
-def test_a_get_that_waits_keeps_nobody_else_waiting(world, pager, client):
+def test_a_get_that_waits_delays_no_other_client(world, pager, client):
     client.send(*gets(HEAD + 1))
     other = world.connect()
     other.call(m.QueueDeclare("other"))

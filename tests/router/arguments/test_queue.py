@@ -1,6 +1,6 @@
-"""Queue arguments: what is refused, what holds under a policy, what may not change. Texts are RabbitMQ 3.10's."""
-
-# ruff: noqa: E501 - a refusal and its text stand on one line
+"""Queue arguments: what is refused, what holds under a policy, what may not change. Texts are RabbitMQ
+3.10's.
+"""
 
 from decimal import Decimal
 from typing import Any
@@ -267,14 +267,15 @@ def test_files_of_a_stream_have_a_largest_size_and_it_is_looked_at_last():
     [("1s", 1000), ("2m", 120_000), ("3h", 10_800_000), ("7D", 604_800_000), ("1M", 2_592_000_000),
      ("1Y", 31_536_000_000)],
 )  # fmt: skip
-def test_what_a_stream_is_told(age, ms):
+def test_arguments_of_a_stream_are_parsed(age, ms):
     arguments = {**STREAM, "x-max-age": age, "x-max-length-bytes": 9, "x-stream-max-segment-size-bytes": 0}
     settings = parse({**arguments, "x-stream-filter-size-bytes": 32})
     assert (settings.max_age, settings.max_length_bytes) == (ms, 9)
     assert (settings.stream_segment_size, settings.stream_filter_size) == (0, 32)
 
 
-# -- policies -------------------------------------------------------------------------------------------------
+# -- policies
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

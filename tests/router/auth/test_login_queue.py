@@ -122,7 +122,7 @@ def test_a_flood_for_one_name_delays_another_name_of_the_address_by_one_turn(gat
     assert ("right", "in") in gate.told
 
 
-def test_all_of_a_flood_are_told_and_a_right_password_among_them_passes(gate):
+def test_all_logins_of_a_flood_end_and_a_correct_password_among_them_succeeds(gate):
     for number in range(150):
         gate.try_login("flood", password=f"x{number}")
     gate.try_login("right")
@@ -152,7 +152,7 @@ def test_many_with_the_same_credentials_share_one_check(gate):
     gate.drain()
 
 
-def test_those_who_share_a_check_all_fail_with_it_and_each_counts_for_its_address():
+def test_logins_that_share_a_check_all_fail_with_it_and_each_counts_for_its_address():
     gate = Gate(burst=1)
     for number in range(3):
         gate.try_login(f"{number}", password="bad", host=f"10.0.1.{number}")
@@ -161,7 +161,7 @@ def test_those_who_share_a_check_all_fail_with_it_and_each_counts_for_its_addres
     assert all(gate.logins._throttle.delay("anna", f"10.0.1.{number}", 0) for number in range(3))
 
 
-def test_a_password_that_changes_meanwhile_is_checked_for_those_who_come_later(gate):
+def test_a_password_that_changes_meanwhile_is_checked_again_for_later_logins(gate):
     gate.try_login("old")
     gate.users.add("anna", SLOW._replace(text=SLOW.text.replace("oi7w", "AAAA")))
     gate.try_login("new")
@@ -226,7 +226,7 @@ def test_wrong_passwords_for_many_names_are_checked_at_the_address_pace():
 # -- how many may wait, and who goes ----------------------------------------------------------------------
 
 
-def test_too_many_of_an_address_are_postponed_and_nobody_elses(gate, monkeypatch):
+def test_too_many_logins_of_an_address_are_postponed_and_no_others(gate, monkeypatch):
     monkeypatch.setattr("leveret.router.auth.login_queue.MOST_OF_ADDRESS", 10)
     gate.try_login("right", user="bert")
     gate.try_login("other", host="10.0.0.2")
@@ -237,7 +237,7 @@ def test_too_many_of_an_address_are_postponed_and_nobody_elses(gate, monkeypatch
     assert {("right", "in"), ("other", "in")} <= set(gate.told)
 
 
-def test_who_comes_late_takes_the_place_of_one_for_the_name_with_the_most(gate, monkeypatch):
+def test_a_late_login_replaces_one_for_the_name_with_the_most(gate, monkeypatch):
     monkeypatch.setattr("leveret.router.auth.login_queue.MOST_OF_ADDRESS", 10)
     for number in range(50):
         gate.try_login("flood", password=f"x{number}")
@@ -269,7 +269,7 @@ def test_a_cancelled_login_leaves_nothing_behind(gate):
     assert gate.empty()
 
 
-def test_a_login_that_was_told_leaves_nothing_behind(gate):
+def test_a_login_that_has_ended_leaves_nothing_behind(gate):
     for number in range(5):
         gate.try_login(str(number), password=f"x{number}")
     gate.try_login("right")

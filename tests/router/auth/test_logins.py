@@ -128,7 +128,7 @@ def test_refused_login_names_its_mechanism(logins):
         ("guest", "guest", False, "this user may connect from this machine only (loopback_users)"),
     ],
 )
-def test_the_log_is_told_why_a_login_is_refused(logins, name, password, loopback, reason):
+def test_the_log_has_the_reason_of_a_refused_login(logins, name, password, loopback, reason):
     with pytest.raises(LoginRefused) as refused:
         login(logins, name, password, loopback=loopback)
     assert (refused.value.user, refused.value.reason) == (name, reason)
@@ -181,7 +181,7 @@ def test_another_password_is_not_what_was_proven(slow, users):
     assert login(slow, "slow", "new").name == "slow"
 
 
-def test_names_and_passwords_are_told_apart_where_they_meet(slow, users):
+def test_the_code_of_credentials_separates_name_and_password(slow, users):
     users.add("slow1", SLOW)
     users["slow1"].proof = login(slow, "slow", "pw").proof
     assert isinstance(slow.begin(Login("slow1", "pw", "h", True), 0), Check)
@@ -196,7 +196,7 @@ def test_names_and_passwords_are_told_apart_where_they_meet(slow, users):
         lambda users: users.add("slow", hash_password("other", "sha256")),
     ],
 )
-def test_who_changes_meanwhile_is_refused(slow, users, change):
+def test_a_login_is_refused_if_the_user_changes_meanwhile(slow, users, change):
     asked = Login("slow", "pw", "h", True)
     check = slow.begin(asked, 0)
     change(users)
@@ -371,7 +371,7 @@ def test_scrypt_is_that_of_the_rfc():
         ("$scrypt$ln=1,r=8,p=1$A$AAAA", SCRYPT, "password hash is not base64"),
     ],
 )
-def test_nobody_logs_in_with_an_unusable_password_hash(users, password_hash, algorithm, text):
+def test_a_login_with_an_unusable_password_hash_is_refused(users, password_hash, algorithm, text):
     unusable = PasswordHash(password_hash, algorithm)
     assert text in (unusable.fault or "")
     assert unusable.quick

@@ -4,7 +4,7 @@ from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.router.bench.load import MARK, BenchError, BenchTarget, Load
 
 
-def test_a_url_says_where_and_as_whom():
+def test_a_url_has_host_port_user_and_virtual_host():
     assert BenchTarget.parse("amqp://me:p%40ss@example.org:5673/%2Fvh") == BenchTarget(
         "example.org", 5673, "me", "p@ss", "/vh"
     )

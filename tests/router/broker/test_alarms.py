@@ -34,7 +34,7 @@ def test_publishers_go_on_when_the_last_alarm_is_cleared():
     assert (alarms.blocks(publisher), publisher.unblocked) == (False, 1)
 
 
-def test_a_forgotten_publisher_is_not_told():
+def test_a_removed_publisher_is_not_unblocked():
     alarms, publisher = Alarms(), Publisher()
     alarms.set(STORE, raised=True)
     alarms.block(publisher)

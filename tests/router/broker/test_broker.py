@@ -52,7 +52,7 @@ def test_dead_letters_are_delivered_in_the_flush_that_made_them(node):
     assert client.seen() == ["a"]
 
 
-def test_a_delivery_that_fails_ends_its_client_and_disturbs_nobody_else(node):
+def test_a_delivery_that_fails_ends_only_its_client(node):
     clients = []
     for name in ("a", "b", "c"):
         node.queue(name)
@@ -101,7 +101,7 @@ class Told:
         self.crashed.append(error)
 
 
-def test_a_client_that_cannot_be_told_crashes_alone():
+def test_a_client_whose_confirms_fail_crashes_alone():
     broker = Broker(Settings())
     bad, good = Told(fails=True), Told()
     broker.commit_waiters.add(bad)

@@ -66,14 +66,14 @@ async def test_a_timeout_ends_the_whole_group(tmp_path):
     await gone((tmp_path / "pid").read_text())
 
 
-async def test_who_ignores_sigterm_is_killed(tmp_path):
+async def test_a_command_that_ignores_sigterm_is_killed(tmp_path):
     script = f"trap '' TERM; (trap '' TERM; sleep 60) & echo $! > {tmp_path}/pid; wait; sleep 60"
     outcome = await run(shell(script, timeout=500, grace=100))
     assert outcome.failure == "the command took longer than 500ms"
     await gone((tmp_path / "pid").read_text())
 
 
-async def test_who_heeds_sigterm_may_tidy_up(tmp_path):
+async def test_a_command_may_clean_up_after_sigterm(tmp_path):
     script = f"trap 'echo tidy > {tmp_path}/file; exit 0' TERM; sleep 60 & wait"
     assert (await run(shell(script, timeout=500))).failure == "the command took longer than 500ms"
     assert (tmp_path / "file").read_text() == "tidy\n"

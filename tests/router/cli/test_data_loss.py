@@ -40,7 +40,7 @@ def changes(server):
         ({"max-age": "7D"}, "deletes messages of a stream that are older than that"),
     ],
 )
-def test_what_deletes_is_told_in_words(settings, words):
+def test_settings_that_delete_are_described(settings, words):
     (said,) = describe_loss(settings)
     assert words in said
 
@@ -144,7 +144,7 @@ def test_a_queue_is_declared_with_a_warning(broker):
     assert done.stderr.count("leveret: queue 'q': ") == 2
 
 
-def test_a_real_policy_tells_what_it_matches(broker):
+def test_the_warning_of_a_policy_counts_its_queues_and_messages(broker):
     broker("queue", "declare", "jobs.a")
     broker("queue", "declare", "other")
     for _ in range(3):
@@ -205,7 +205,7 @@ def test_the_operator_is_asked_if_a_queue_loses_something_now(server, settings, 
     assert told is None or told in result.stderr
 
 
-def test_queues_that_the_overflow_of_a_policy_does_not_protect_are_told_of(server):
+def test_the_warning_names_queues_whose_own_overflow_drops_messages(server):
     server.answers["/api/queues/"] = (200, json.dumps([row(own=DROPPING)]).encode())
     result = leveret(server, "policy", "declare", "p", "^jobs", "max-length:=50", "overflow=reject-publish")
     assert result.exit_code == 0

@@ -64,7 +64,7 @@ def test_the_default_exchange_is_called_so(server):
         (200, b"<html>", "does not answer as a management API does"),
     ],
 )
-def test_refusals_are_told(server, status, told, said):
+def test_refusals_are_printed(server, status, told, said):
     server.told = (status, told)
     with pytest.raises(Failure) as caught:
         Api(server.url).get("overview")
@@ -161,7 +161,7 @@ def test_a_table_cannot_be_forged_by_a_name(server):
     assert printed[1].split()[:4] == ["/", "a\\x1b[31m\\nb", "classic", "D"]
 
 
-def test_json_is_all_that_the_api_tells(server):
+def test_json_output_has_all_fields_of_the_api(server):
     rows = [{"vhost": "/", "name": "ü", "else": {"deep": [1]}}]
     server.told = (200, json.dumps(rows).encode())
     assert json.loads(leveret(server, "queue", "list", "--format", "json").stdout) == rows
@@ -293,7 +293,7 @@ def test_a_user_that_is_there_keeps_its_password(server):
     )
 
 
-def test_a_password_that_is_not_told_is_not_thrown_away(server):
+def test_a_password_hash_that_the_api_hides_is_not_overwritten(server):
     server.told = (200, b'{"name":"u","tags":["a"],"password_hash":""}')
     result = leveret(server, "user", "declare", "u", "--tags", "b")
     assert result.exit_code == 2

@@ -88,7 +88,7 @@ def test_a_broker_that_is_not_there_is_said_with_what_to_try():
     ]
 
 
-def test_a_command_that_is_nearly_right_is_told_the_right_one():
+def test_a_misspelt_command_gets_a_suggestion():
     result = leveret("pubish")
     assert result.exit_code == 2
     assert "did you mean 'publish'?" in result.stderr

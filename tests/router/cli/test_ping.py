@@ -62,7 +62,7 @@ def test_silence_is_given_up_on():
     assert (result.exit_code, result.stderr) == (1, f"leveret: {address}: timed out\n")
 
 
-def test_nobody_listening_is_a_failure():
+def test_a_port_without_a_listener_is_a_failure():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
     result = CliRunner().invoke(main, ["ping", address])

@@ -117,7 +117,7 @@ def test_nothing_that_a_message_came_with_is_lost(properties, attempts):
     assert back.body == b"body"
 
 
-def test_a_message_that_somebody_sent_again_starts_afresh():
+def test_a_republished_message_starts_with_no_attempts():
     failed = after(message(), 2)
     assert Origin.of(died(failed, "some.queue"), DELAYS).attempts == 0
     headers = {name: value for name, value in failed.properties.headers.items() if name != "x-death"}

@@ -87,7 +87,7 @@ def test_long_names_stand_whole_on_one_line_and_control_characters_are_escaped(t
     assert r"removed: queue 'red\x1b[31m\nline'" in mended.stdout
 
 
-def test_damage_is_told_with_file_and_offset_and_status_1(data):
+def test_damage_is_reported_with_file_and_offset_and_status_1(data):
     file = data / "checkpoint"
     file.write_bytes(b"LVRTCHK" + file.read_bytes()[7:-1] + b"?")
     before = snapshot(data)

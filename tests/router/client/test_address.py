@@ -43,7 +43,7 @@ def test_what_is_wrong_with_a_url_is_said_without_the_password(url, said):
     assert "hidden" not in str(caught.value)
 
 
-def test_tls_verifies_unless_told_otherwise():
+def test_tls_verifies_certificates_by_default():
     assert parse_url("amqps://h").port == 5671
     assert parse_url("amqps://h").tls.verify_mode is ssl.CERT_REQUIRED
     assert parse_url("amqps://h?verify=verify_none").tls.verify_mode is ssl.CERT_NONE

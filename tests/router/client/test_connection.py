@@ -106,7 +106,7 @@ async def test_a_deleted_queue_ends_its_consumer(server):
             await channel.delivery()
 
 
-async def test_an_answer_that_nobody_waits_for_any_more_is_no_one_elses(server):
+async def test_a_reply_to_a_cancelled_call_is_dropped(server):
     async with channel_of(server) as channel:
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -121,7 +121,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_no_one_elses(server):
         ({"vhost": "none"}, 530, "NOT_ALLOWED - vhost none not found"),
     ],
 )
-async def test_who_may_not_enter_is_told_why(server, address, code, said):
+async def test_a_refused_login_raises_the_reason(server, address, code, said):
     with pytest.raises(ConnectionEnded, match=said) as caught:
         async with connected(server, **address):
             pass
@@ -187,7 +187,7 @@ async def test_what_the_client_says_of_itself(nursery):
         assert broker.tuned == m.ConnectionTuneOk(65535, 131072, 60)
 
 
-async def test_a_lost_connection_is_told_to_everyone_who_waits(nursery):
+async def test_a_lost_connection_wakes_all_waiting_tasks(nursery):
     async def run():
         async with scripted(nursery) as (broker, connection):
             nursery.start_soon(broker.open_channel)
@@ -235,7 +235,7 @@ async def test_multiple_confirms_and_refusals_count_each_message(nursery):
             await broker.peer.next()
 
 
-async def test_alarms_are_told(nursery):
+async def test_alarms_are_reported(nursery):
     told = []
     async with scripted(nursery, notice=told.append) as (broker, connection):
         await broker.peer.send(m.ConnectionBlocked("low on memory"), channel=0)
@@ -270,7 +270,7 @@ async def test_a_broker_that_misses_its_heartbeats_is_given_up(nursery, autojump
     assert trio.current_time() == 10
 
 
-async def test_no_more_is_read_than_somebody_takes(nursery, monkeypatch):
+async def test_reading_stops_while_deliveries_wait(nursery, monkeypatch):
     monkeypatch.setattr(module, "TAKEN_LATE_COUNT", 3)
     monkeypatch.setattr(module, "READ", 64)
     async with scripted(nursery) as (broker, connection):
@@ -292,7 +292,7 @@ def deliver(number):
     return method_frame(1, m.BasicDeliver("c", number + 1)) + pack_frames(1, PLAIN, b"%d" % number)
 
 
-async def test_somebody_who_speaks_no_amqp(nursery):
+async def test_a_server_of_another_protocol_is_refused(nursery):
     mine, its = trio.testing.memory_stream_pair()
     await its.send_all(b"hello, who is there?")
     with pytest.raises(CannotConnect, match="does not answer as AMQP 0-9-1 does"):

@@ -155,7 +155,8 @@ def shape(broker: Broker) -> Any:
     )
 
 
-# -- what RabbitMQ exports ------------------------------------------------------------------------------------
+# -- what RabbitMQ exports
+# ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -240,7 +241,8 @@ def test_importing_again_changes_nothing(broker, document):
     assert shape(broker) == before
 
 
-# -- what is there already ------------------------------------------------------------------------------------
+# -- what is there already
+# ------------------------------------------------------------------------------------
 
 
 def test_what_is_there_with_other_properties_stays(broker):
@@ -260,7 +262,7 @@ def test_new_policy_reaches_a_queue_that_is_there(broker):
     assert queue.settings.max_length == 3
 
 
-def test_user_is_set_anew(broker):
+def test_an_existing_user_is_replaced(broker):
     broker.users.add("u", NO_PASSWORD, tags=("administrator",))
     apply(broker, {"users": [{"name": "u", "password": "pw", "tags": " policymaker,monitoring "}]})
     assert log_in(broker, "u", "pw").tags == {"policymaker", "monitoring"}
@@ -348,7 +350,8 @@ def test_an_import_comes_in_steps(broker):
     assert [len(broker.vhosts["/"].queues) for _ in steps] == [1, 2, 3]
 
 
-# -- exports --------------------------------------------------------------------------------------------------
+# -- exports
+# --------------------------------------------------------------------------------------------------
 
 
 def test_an_export_imports_to_the_same(imported):
@@ -427,7 +430,8 @@ def test_scrypt_hash_of_an_earlier_export_is_imported(broker, fields):
     assert broker.users["u"].password_hash == slow
 
 
-# -- refused entries ------------------------------------------------------------------------------------------
+# -- refused entries
+# ------------------------------------------------------------------------------------------
 
 PATTERNS = {"configure": "", "write": "", "read": ""}
 GOOD: dict[str, list[dict[str, Any]]] = {
@@ -583,7 +587,8 @@ def test_user_with_an_unusable_hash_exists_and_cannot_log_in(broker, fields, fau
             log_in(broker, "u", password)
 
 
-# -- virtual hosts --------------------------------------------------------------------------------------------
+# -- virtual hosts
+# --------------------------------------------------------------------------------------------
 
 
 def test_importing_user_gets_all_permissions_in_a_new_virtual_host(broker):
@@ -594,7 +599,7 @@ def test_importing_user_gets_all_permissions_in_a_new_virtual_host(broker):
     assert maker.permissions == {"new": (".*", ".*", ".*"), "own": ("", "", "")}
 
 
-def test_import_without_a_user_gives_nobody_permissions(broker):
+def test_import_without_a_user_sets_no_permissions(broker):
     user = broker.users.add("u", NO_PASSWORD)
     apply(broker, {"vhosts": [{"name": "new"}]})
     assert not user.permissions

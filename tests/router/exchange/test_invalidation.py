@@ -128,7 +128,7 @@ def test_changes_after_one_publish_search_a_dense_graph_once():
     assert routes.plans == {}
 
 
-def test_who_lost_a_binding_is_told():
+def test_exchanges_that_lost_a_binding_are_returned():
     world = World()
     assert world.graph.cut(world.queue) == [world.exchanges["b"]]
     assert world.graph.cut(world.queue) == []

@@ -19,7 +19,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("user", [None, "nobody"])
-def test_who_is_not_known_is_asked_for_a_password(api, user):
+def test_a_request_without_valid_credentials_is_asked_for_a_password(api, user):
     told = api.ask("GET", "/overview", user=user)
     assert (told.status, told.json["error"]) == (401, "not_authorized")
     assert told.headers["WWW-Authenticate"].startswith("Basic ")
@@ -58,7 +58,7 @@ def test_header_that_is_not_basic_is_refused(api):
     assert told.status == 401
 
 
-def test_every_path_refuses_who_is_not_logged_in(api):
+def test_every_path_refuses_requests_without_a_login(api):
     for pattern, methods in rules().items():
         path = pattern.replace("{vhost}", "%2F").replace("{kind}", "q")
         for method in methods:
@@ -104,7 +104,7 @@ def test_lists_show_only_what_is_in_virtual_hosts_that_may_be_entered(api):
     assert [each["name"] for each in api.get("/queues", user="mgmt")] == ["q"]
 
 
-def test_virtual_hosts_are_all_seen_by_who_monitors(api):
+def test_the_monitoring_tag_shows_all_virtual_hosts(api):
     assert [each["name"] for each in api.get("/vhosts", user="mon")] == ["/"]
     assert api.get("/vhosts", user="mgmt") == []
 
@@ -235,7 +235,7 @@ def test_page_of_the_api_names_every_path(api):
 @pytest.mark.parametrize(
     ("user", "status"), [("admin", 204), ("mon", 401), ("pol", 401), ("mgmt", 401), ("plain", 401)]
 )
-def test_who_only_sees_a_connection_of_another_user_does_not_close_it(api, monkeypatch, user, status):
+def test_the_monitoring_tag_does_not_allow_closing_connections_of_others(api, monkeypatch, user, status):
     ended = []
     owner = api.broker.users["admin"]
     other = SimpleNamespace(ends=SimpleNamespace(name="there"), user=owner, end=ended.append)

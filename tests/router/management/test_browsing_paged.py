@@ -63,7 +63,7 @@ def test_all_of_a_page_and_more_are_moved(api, queue, reading):
     paged.exhaust_and_land(client, api.broker.storage.pager, paged.names([0, 1, *range(15, 20)]))
 
 
-def test_page_that_cannot_be_read_is_told(api, queue, pager):
+def test_page_that_cannot_be_read_is_reported(api, queue, pager):
     def broken(pauses):
         while pager.reads:
             found, run = pager.reads.pop()

@@ -132,7 +132,7 @@ def test_messages_are_moved_to_where_an_exchange_leads(api, queue):
 
 
 @pytest.mark.parametrize("key", ["nowhere", "q"])
-def test_message_that_nobody_else_would_take_stays(api, queue, key):
+def test_message_that_no_other_queue_accepts_stays(api, queue, key):
     told = api.ask("POST", f"{PATH}/move", {"exchange": "amq.default", "routing_key": key, "all": True}).json
     assert (told["done"], told["unroutable"]) == (0, 6)
     assert len(queue.ready) == 6

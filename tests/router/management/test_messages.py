@@ -71,7 +71,7 @@ def test_mode_says_what_becomes_of_what_was_taken(api, queue, mode, left, again)
         assert [each["redelivered"] for each in told] == [again, again]
 
 
-def test_a_quorum_queue_tells_how_often_a_message_was_delivered_before(api):
+def test_messages_of_a_quorum_queue_have_their_delivery_count(api):
     api.node.queue("q", queue_type="quorum")
     publish(api, properties={"headers": {"a": 1}})
     for count in range(3):
@@ -124,19 +124,19 @@ def test_bytes_are_shown_in_base64_and_cut(api, queue):
         ({"properties": {"user_id": "other"}}, None),
     ],
 )
-def test_what_is_wrong_with_a_message_is_told(api, queue, changes, reason):
+def test_faults_of_a_message_are_reported(api, queue, changes, reason):
     told = publish(api, **changes)
     assert told.status == 400
     assert reason is None or told.json == {"error": "bad_request", "reason": reason}
     assert len(queue.ready) == 0
 
 
-def test_publishing_to_an_exchange_that_is_not_there_is_told_as_amqp_does(api):
+def test_publishing_to_a_missing_exchange_has_the_text_of_amqp(api):
     told = api.ask("POST", "/exchanges/%2F/none/publish", PUBLISH)
     assert told.json["reason"] == "404 NOT_FOUND - no exchange 'none' in vhost '/'"
 
 
-def test_nobody_publishes_while_an_alarm_is_raised(api, queue):
+def test_publishing_is_refused_while_an_alarm_is_raised(api, queue):
     api.broker.alarms.set("memory", raised=True)
     told = publish(api)
     assert (told.status, told.json["reason"]) == (503, "publishers are blocked: low on memory")
@@ -151,7 +151,7 @@ def test_nobody_publishes_while_an_alarm_is_raised(api, queue):
         (GET | {"count": "x"}, "'count' should be a whole number, actually was \"x\""),
     ],
 )
-def test_what_is_wrong_with_a_get_is_told(api, queue, body, reason):
+def test_faults_of_a_get_are_reported(api, queue, body, reason):
     assert api.ask("POST", "/queues/%2F/q/get", body).json["reason"] == reason
 
 
@@ -193,14 +193,14 @@ def test_health_check(api, path, status):
     assert api.ask("GET", f"/health/checks/{path}").status == status
 
 
-def test_alarm_is_told_by_its_health_check(api):
+def test_alarm_fails_its_health_check(api):
     api.broker.alarms.set("disk", raised=True)
     told = api.ask("GET", "/health/checks/alarms")
     assert told.status == 503
     assert told.json["alarms"] == [{"node": "leveret@test", "resource": "disk"}]
 
 
-def test_certificate_that_ends_soon_is_told(api, monkeypatch):
+def test_certificate_that_expires_soon_fails_the_health_check(api, monkeypatch):
     day = 86_400
     listener = Listener("amqp/ssl", "127.0.0.1", 5671, tls=True, expires=api.broker.wall + 10 * day)
     monkeypatch.setattr(FakeNode, "listeners", lambda self: [listener])
@@ -288,7 +288,7 @@ def test_totals_outlive_the_sessions_they_are_of(api, queue):
     }
 
 
-def test_node_tells_of_alarms_and_measures(api):
+def test_node_shows_alarms_and_measurements(api):
     api.broker.alarms.set("memory", raised=True)
     told = api.get("/nodes")[0]
     assert (told["mem_alarm"], told["disk_free_alarm"], told["mem_used"], told["fd_used"]) == (

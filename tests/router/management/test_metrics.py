@@ -78,7 +78,7 @@ def busy(api):
     return api
 
 
-def test_sums_are_told_without_labels(busy):
+def test_sums_have_no_labels(busy):
     told = samples(asked(busy)[1])
     assert told["rabbitmq_queue_messages_ready",] == 2
     assert told["rabbitmq_queue_messages_unacked",] == 1
@@ -88,14 +88,14 @@ def test_sums_are_told_without_labels(busy):
     assert not any(label[0] == "queue" for _, *labels in told for label in labels)
 
 
-def test_each_queue_is_told_where_that_is_asked_for(busy):
+def test_per_object_metrics_have_each_queue(busy):
     told = samples(asked(busy, "/metrics/per-object")[1])
     assert told["rabbitmq_queue_messages_ready", ("queue", "a"), ("vhost", "/")] == 1
     assert told["rabbitmq_queue_messages_published_total", ("queue", "a"), ("vhost", "/")] == 2
     assert told["leveret_metrics_objects_left_out", ("kind", "queues")] == 0
 
 
-def test_totals_are_those_of_everyone_who_ever_came(busy):
+def test_totals_include_closed_channels(busy):
     session_client = busy.node.client()
     session_client.publish("x", "a")
     session_client.session.close()
@@ -110,7 +110,7 @@ def test_identity_is_for_grafanas_joins(busy):
     assert labels == {"rabbitmq_node", "rabbitmq_cluster", "rabbitmq_cluster_permanent_id"}
 
 
-def test_alarms_and_dead_letters_are_told(api):
+def test_alarms_and_dead_letters_have_metrics(api):
     api.broker.alarms.set("memory", raised=True)
     api.node.queue("q", max_length=1)
     for _ in range(3):
@@ -154,7 +154,7 @@ EVERYTHING = "/metrics/detailed?" + "&".join(f"family={name}" for name in (*PER_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/per-object", EVERYTHING])
-def test_ten_thousand_queues_keep_nobody_waiting(api, path, no_collector):
+def test_ten_thousand_queues_delay_no_other_client(api, path, no_collector):
     for number in range(10_000):
         api.node.queue(f"queue-{number}")
     took, text = asked(api, path)

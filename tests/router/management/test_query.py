@@ -31,7 +31,7 @@ def test_without_a_page_everything_comes_in_order(queues):
     assert names(queues.get("/queues")) == [f"q{number:02}" for number in range(12)]
 
 
-def test_page_tells_what_it_is_part_of(queues):
+def test_page_has_the_numbers_of_the_whole_list(queues):
     told = queues.get("/queues?page=2&page_size=5")
     items = told.pop("items")
     assert names(items) == ["q05", "q06", "q07", "q08", "q09"]
@@ -98,7 +98,7 @@ def test_columns_that_contain_each_other_are_no_failure(queues):
     assert queues.ask("GET", "/queues?columns=message_stats,message_stats.publish,name,name.x").status == 200
 
 
-def test_disable_stats_tells_what_was_declared(queues):
+def test_disable_stats_shows_declared_fields_only(queues):
     told = queues.get("/queues?disable_stats=true")[0]
     assert "messages" not in told
     assert told["name"] == "q00"

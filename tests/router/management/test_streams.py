@@ -28,7 +28,7 @@ def read(api, tag="c", prefetch=100, **arguments):
     return client
 
 
-def test_a_stream_tells_its_ends_and_who_reads_it(api):
+def test_a_stream_shows_its_ends_and_consumers(api):
     stream(api)
     publish(api, 10)
     reader = read(api, consumer_name="app", offset="first", prefetch=4)
@@ -147,7 +147,7 @@ def test_the_metrics_tell_the_lag_of_named_consumers(api):
     assert samples(told)["leveret_stream_lag_messages", *labels] == 5
 
 
-def test_lag_of_consumers_of_one_name_is_told_once_and_that_of_the_last(api):
+def test_lag_of_consumers_of_one_name_is_the_largest_one(api):
     stream(api)
     publish(api, 10)
     read(api, consumer_name="app", offset="first", prefetch=4)

@@ -39,7 +39,7 @@ def test_queue_is_declared_once(api):
         ),
     ],
 )
-def test_what_is_wrong_with_a_declaration_is_told(api, body, reason):
+def test_faults_of_a_declaration_are_reported(api, body, reason):
     told = api.ask("PUT", "/queues/%2F/q", body)
     assert (told.status, told.json) == (400, {"error": "bad_request", "reason": reason})
 
@@ -108,7 +108,7 @@ def test_queue_is_purged(api):
     assert api.ask("DELETE", "/queues/%2F/none/contents").status == 404
 
 
-def test_queue_tells_its_policies(api):
+def test_queue_shows_its_policies(api):
     api.node.queue("q")
     body = {"pattern": "^q", "definition": {"max-length": 7}, "apply-to": "queues", "priority": 2}
     assert api.ask("PUT", "/policies/%2F/p", body).status == 201
@@ -157,7 +157,7 @@ def test_exchange_is_declared_once_with_one_type(api):
         ("POST", "/bindings/%2F/e/amq.default/q/q", {}),
     ],
 )
-def test_what_nobody_may_do_is_refused(api, method, path, body):
+def test_operations_that_are_never_allowed_are_refused(api, method, path, body):
     api.node.queue("q")
     told = api.ask(method, path, body)
     assert (told.status, told.json) == (401, {"error": "not_authorised", "reason": "Access refused."})
@@ -186,7 +186,7 @@ def test_binding_is_found_by_its_properties_key(api, body, key):
     assert api.ask("DELETE", path).status == 404
 
 
-def test_bindings_with_arguments_are_told_apart(api):
+def test_bindings_with_different_arguments_are_distinguished(api):
     api.node.queue("q")
     for arguments in ({"a": 1}, {"a": 2}, {}):
         body = {"routing_key": "k", "arguments": arguments}
@@ -231,7 +231,7 @@ def test_binding_of_what_is_not_there_is_404(api, path, reason):
     assert (told.status, told.json["reason"]) == (404, reason)
 
 
-def test_virtual_host_is_open_to_who_made_it(api):
+def test_virtual_host_is_open_to_its_creator(api):
     body = {"description": "d", "tags": "a,b", "default_queue_type": "quorum"}
     assert api.ask("PUT", "/vhosts/v", body).status == 201
     assert api.ask("PUT", "/vhosts/v", b"").status == 204
@@ -318,7 +318,7 @@ def test_a_refused_virtual_host_is_not_made(api, fields):
     assert api.ask("GET", "/vhosts/refused").status == 404
 
 
-def test_tracing_can_be_bound_to_those_who_watch(api):
+def test_tracing_can_end_with_the_last_binding(api):
     vhost = api.node.vhost
     api.ask("PUT", "/vhosts/%2F", {"tracing": True, "tracing_until_unbound": True})
     trace, queue = vhost.exchange("amq.rabbitmq.trace"), api.node.queue("watching")

@@ -301,7 +301,7 @@ def test_consumers_of_one_priority_take_turns(node):
     assert [client.seen() for client in clients] == [["0", "2"], [], ["1", "3"]]
 
 
-def test_priorities_that_nobody_has_any_more_are_forgotten(node):
+def test_priorities_without_consumers_are_removed(node):
     queue = node.queue()
     client = node.client()
     for priority in range(1000):

@@ -59,7 +59,7 @@ def test_a_million_of_one_moment_are_due_bit_by_bit():
     assert index.next_deadline() == 0
 
 
-def test_no_deadline_is_told_for_what_left_an_ended_bucket_another_way():
+def test_entries_removed_from_an_ended_bucket_have_no_deadline():
     index, (_, second, third) = indexed(5, 5, 5)
     assert positions(index.due(1000, 1)) == [0]
     index.discard(second)

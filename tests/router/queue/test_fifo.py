@@ -117,11 +117,11 @@ def pushed(fifo, *deadlines):
         ([5, 0, 6], [True, False, False]),
     ],
 )
-def test_the_head_tells_deadlines_only_while_they_are_in_order(deadlines, told):
+def test_deadlines_are_found_at_the_head_only_while_they_are_in_order(deadlines, told):
     assert pushed(Fifo(), *deadlines) == told
 
 
-def test_a_removed_last_message_tells_nothing_of_those_before_it():
+def test_removing_the_last_message_does_not_put_others_in_deadline_order():
     fifo = Fifo()
     assert pushed(fifo, 0, 5) == [False, False]
     last = fifo.fresh[-1]

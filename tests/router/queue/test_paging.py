@@ -220,7 +220,7 @@ def test_get_raises_while_the_next_message_is_read_from_disk(node, pager, client
     assert client.get() == str(HEAD)
 
 
-def test_who_waits_goes_on_when_something_was_read(node, pager, client):
+def test_a_waiting_client_continues_when_the_page_was_read(node, pager, client):
     queue = fill(node, pager, range(HEAD + PAGE))
     exhaust(client)
     waiter = Waiter(node.broker, queue)
@@ -232,7 +232,7 @@ def test_who_waits_goes_on_when_something_was_read(node, pager, client):
 
 
 @pytest.mark.parametrize("end", ["purge", "delete"])
-def test_who_waits_goes_on_when_what_was_waited_for_is_gone(node, pager, client, end):
+def test_a_waiting_client_continues_when_the_messages_are_gone(node, pager, client, end):
     queue = fill(node, pager, range(HEAD + PAGE))
     exhaust(client)
     waiter = Waiter(node.broker, queue)
@@ -244,7 +244,7 @@ def test_who_waits_goes_on_when_what_was_waited_for_is_gone(node, pager, client,
     assert waiter.went_on == 1
 
 
-def test_who_waits_goes_on_when_a_message_comes_back(node, pager, client):
+def test_a_waiting_client_continues_when_a_message_is_requeued(node, pager, client):
     queue = fill(node, pager, range(HEAD + PAGE))
     client.session.get("q", no_ack=False)
     exhaust(client)

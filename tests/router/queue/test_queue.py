@@ -158,7 +158,7 @@ def test_a_batch_over_the_limit_asks_for_one_delivery(node, client):
     assert list(node.broker.scheduler._touched) == [queue]
 
 
-def test_purging_counts_ready_messages_and_tells_no_dead_letters(node, client):
+def test_purging_counts_ready_messages_and_dead_letters_none(node, client):
     queue = node.queue(message_ttl=50, **letters(node))
     publish(client, 1, 2, 3)
     client.session.get("q", no_ack=False)
@@ -524,7 +524,7 @@ def test_a_policy_about_expiry_counts_from_when_it_is_set(node, client):
     assert "q" not in node.vhost.queues
 
 
-def test_an_expired_queue_tells_no_dead_letters(node, client):
+def test_an_expired_queue_dead_letters_nothing(node, client):
     node.queue(expires=100, **letters(node))
     publish(client, "a")
     node.at(100)

@@ -74,7 +74,7 @@ async def test_a_stopping_broker_does_not_wait_for_a_blocked_client(autojump_clo
 
 
 @pytest.mark.skipif(not HUNG_UP, reason="only Linux tells")
-async def test_a_socket_tells_that_its_peer_has_hung_up_behind_unread_bytes():
+async def test_a_disconnect_behind_unread_bytes_is_detected():
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         client = await trio.testing.open_stream_to_socket_listener(listener)

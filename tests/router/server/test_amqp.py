@@ -102,7 +102,7 @@ async def test_commands_behind_a_refused_login_are_not_answered(autojump_clock, 
     assert "error" not in [each["log_level"] for each in logged]
 
 
-async def test_another_protocol_is_told_which_one_is_spoken(autojump_clock, server):
+async def test_a_client_of_another_protocol_gets_the_expected_one(autojump_clock, server):
     client, over = server.connect()
     await client.stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with trio.fail_after(1):
@@ -395,7 +395,7 @@ async def test_consumers_of_many_channels_share_one_mark(autojump_clock, server)
 # -- refusals before anything was spoken ---------------------------------------------------------------------
 
 
-async def test_stopping_tells_those_who_are_in_and_turns_away_those_who_are_not(autojump_clock, server):
+async def test_stopping_closes_open_connections_and_drops_handshakes(autojump_clock, server):
     inside, _ = server.connect()
     half, _ = server.connect()
     await inside.login()

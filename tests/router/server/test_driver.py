@@ -87,7 +87,7 @@ async def test_a_deadline_is_kept(autojump_clock, driver):
     assert target.calls == pytest.approx([due], abs=0.002)
 
 
-async def test_an_earlier_deadline_comes_first_and_a_later_one_disturbs_nobody(autojump_clock, driver):
+async def test_an_earlier_deadline_wakes_the_timers_and_a_later_one_does_not(autojump_clock, driver):
     late, early, last = Target(), Target(), Target()
     times = [schedule(driver, delay, target) for delay, target in ((20, late), (10, early), (30, last))]
     await trio.sleep(60)
@@ -110,7 +110,7 @@ async def test_a_deadline_in_the_past_is_kept_at_once(autojump_clock, driver):
     assert target.calls == pytest.approx([start], abs=0.002)
 
 
-async def test_asking_for_the_past_for_ever_keeps_nobody_from_running(autojump_clock, driver):
+async def test_a_timer_that_is_always_due_does_not_block_other_tasks(autojump_clock, driver):
     target = Target(lambda now: driver.broker.timers.schedule(now - 1, target))
     schedule(driver, 0, target)
     await trio.sleep(1)
@@ -211,7 +211,7 @@ async def test_a_client_waits_no_longer_than_so_long(autojump_clock):
     assert trio.current_time() - before == pytest.approx(driver_module.HOLD_TIMEOUT)
 
 
-async def test_who_sends_little_does_not_wait(autojump_clock):
+async def test_a_client_that_sends_little_does_not_wait(autojump_clock):
     driver = Driver(Broker(Settings(), storage=Behind()))
     before = trio.current_time()
     await driver.throttle(10)

@@ -170,7 +170,7 @@ async def test_what_never_happens_is_not_waited_for_forever(autojump_clock, conn
 
 
 @pytest.mark.parametrize(("query", "status"), [("", 500), ("?refused", 503)])
-async def test_failure_in_a_later_step_is_told(autojump_clock, connect, logged, query, status):
+async def test_failure_in_a_later_step_is_reported(autojump_clock, connect, logged, query, status):
     assert (await connect().ask(f"/late{query}")).status == status
 
 
@@ -204,7 +204,7 @@ class Proved:
 
 
 @pytest.mark.parametrize(("known", "status"), [(b"", 401), (b"X-Known: 1\r\n", 100)])
-async def test_who_asks_is_proven_before_the_body_is_read(autojump_clock, server, nursery, known, status):
+async def test_the_user_is_authorized_before_the_body_is_read(autojump_clock, server, nursery, known, status):
     mine, its = trio.testing.memory_stream_pair()
     nursery.start_soon(serve_http, its, Peer(), make_site(server, {"/proved": {"POST": Proved()}}))
     browser = Browser(mine)
@@ -340,7 +340,7 @@ async def test_a_connection_beyond_the_most_takes_the_place_of_the_one_idle_long
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /he", b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx"]
 )
-async def test_connections_without_a_whole_request_keep_nobody_out(connect, site, sent):
+async def test_connections_without_a_whole_request_make_way(connect, site, sent):
     for _ in range(100):
         browser = connect()
         if sent:
@@ -351,7 +351,7 @@ async def test_connections_without_a_whole_request_keep_nobody_out(connect, site
         assert (await connect().ask(path)).status == 200
 
 
-async def test_health_is_told_while_all_places_are_busy(autojump_clock, connect, logged):
+async def test_health_is_answered_while_all_places_are_busy(autojump_clock, connect, logged):
     for number in range(2):
         await connect().stream.send_all(b"GET /wait/busy%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number)
     await trio.testing.wait_all_tasks_blocked()

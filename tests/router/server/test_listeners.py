@@ -50,7 +50,7 @@ async def test_all_that_wait_come_in_at_once(nursery, logged):
         each.close()
 
 
-async def test_who_is_one_too_many_is_turned_away_and_others_come_later(nursery, logged):
+async def test_a_client_beyond_the_limit_is_refused_and_later_ones_are_served(nursery, logged):
     door = Doorman()
     await door.open(nursery, most=2)
     first, second = await door.connect(), await door.connect()

@@ -8,7 +8,7 @@ from leveret.router.auth import hash_password
 from leveret.router.server.offload_threads import THREADS, OffloadThreads
 
 
-async def test_a_job_is_done_elsewhere_and_told_here(server, nursery):
+async def test_a_job_runs_in_a_thread_and_its_result_arrives_in_the_core(server, nursery):
     threads, told = OffloadThreads(server.driver, nursery), trio.Event()
     seen = []
 
@@ -62,7 +62,7 @@ async def test_a_job_that_fails_is_logged_and_the_next_is_done(server, logged):
     assert [line["event"] for line in logged if line["log_level"] == "error"] == ["offloaded job failed"]
 
 
-async def test_a_slow_login_keeps_nobody_waiting(server, nursery):
+async def test_a_slow_login_delays_no_other_client(server, nursery):
     server.broker.work = OffloadThreads(server.driver, nursery)
     slow = server.broker.users.add("slow", hash_password("pw", "scrypt"))
     slow.permit("/", configure=".*", write=".*", read=".*")

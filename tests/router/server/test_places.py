@@ -123,7 +123,7 @@ def test_one_machine_over_ipv4_and_mapped_or_6to4_addresses_has_one_share():
     assert hotel.gone == ["a"]
 
 
-def test_who_makes_way_gives_up_all_its_places_and_that_is_logged():
+def test_an_evicted_connection_gives_up_all_its_places_and_is_logged():
     first, second = Hotel(1), Places(1)
     first.come("a", "10.0.0.1")
     occupant = first.guests["a"]

@@ -137,7 +137,7 @@ async def test_connections_that_do_not_log_in_make_way(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_stopping_tells_clients_and_waits_for_nobody(tmp_path, number):
+async def test_stopping_closes_clients_and_does_not_wait_for_silent_ones(tmp_path, number):
     async with leveret(tmp_path, *ANY) as broker:
         polite = await (await broker.connect()).login()
         await (await broker.connect()).login()  # never answers

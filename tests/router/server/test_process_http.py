@@ -47,7 +47,7 @@ async def test_busy_http_port_names_its_flag(tmp_path):
     assert "--http" in second.log
 
 
-async def test_idle_connections_keep_nobody_out(tmp_path):
+async def test_idle_connections_make_way(tmp_path):
     flags = ("--amqp", "none", "--http", "127.0.0.1:0", "--set", "http.max_connections=100")
     async with leveret(tmp_path, *flags) as broker:
         port = int(broker.announced.rstrip().rpartition(":")[2])

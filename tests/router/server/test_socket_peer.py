@@ -46,7 +46,7 @@ async def test_what_is_sent_now_is_what_the_socket_takes():
         assert peer.send([bytes(LARGE)]) == 0
 
 
-async def test_a_broken_connection_is_told_as_streams_tell_it():
+async def test_a_broken_connection_raises_the_error_of_streams():
     async with sockets() as (peer, stream, other):
         other.close()
         assert peer.send([b"x"]) == 0

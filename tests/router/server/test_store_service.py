@@ -57,7 +57,7 @@ async def keeping(server: Server, settings: Settings, broken: Broken):
     await keeping.finish()
 
 
-async def test_commits_are_told_while_something_else_cannot_be_written(server, keeping, broken, logged):
+async def test_commits_are_reported_while_another_job_fails(server, keeping, broken, logged):
     client, _ = server.connect()
     await client.login()
     broken.kinds = (RemoveSegments,)

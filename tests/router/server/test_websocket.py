@@ -148,7 +148,7 @@ async def test_page_that_vanishes_is_gone(autojump_clock, page, server):
     ("event", "code"),
     [(TextMessage("AMQP"), 1003), (BytesMessage(HEARTBEAT * (1 << 18)), 1009), (b"\xc2\x80\0\0\0\0", 1002)],
 )
-async def test_fault_of_the_page_is_told_to_it(autojump_clock, page, server, event, code):
+async def test_fault_of_a_page_closes_it_with_the_reason(autojump_clock, page, server, event, code):
     stream = (await Client(await page()).login()).stream
     if isinstance(event, bytes):
         await stream.stream.send_all(event)
@@ -160,7 +160,7 @@ async def test_fault_of_the_page_is_told_to_it(autojump_clock, page, server, eve
     assert not server.broker.clients
 
 
-async def test_stopping_tells_pages_that_the_broker_goes_away(autojump_clock, page, server, site):
+async def test_stopping_closes_websockets_with_1001(autojump_clock, page, server, site):
     client = await Client(await page()).login()
     close_clients(server.driver)
     site.stop()
@@ -247,7 +247,7 @@ async def test_page_that_does_not_even_take_a_ping_is_let_go(autojump_clock, pag
     assert not server.broker.clients
 
 
-async def test_page_that_reads_again_is_told_why_it_is_let_go(autojump_clock, page, server):
+async def test_page_that_reads_again_gets_the_reason_of_its_close(autojump_clock, page, server):
     slow, _ = await fill(server, page)
     await trio.sleep(STUCK + 1)
     code, _ = await ended(slow.stream)
@@ -382,7 +382,7 @@ async def test_stomp_fragments_may_have_pings_between_and_end_within_a_character
         pytest.param(b"\x80\x81\0\0\0\0x", 1002, id="5.9 continuation of nothing"),
     ],
 )
-async def test_fault_of_a_stomp_page_is_told_to_it_and_leaves_its_messages(
+async def test_fault_of_a_stomp_page_gets_an_error_and_keeps_its_messages(
     autojump_clock, connect, server, data, code
 ):
     page = await stomp_subscriber(connect)
@@ -405,7 +405,7 @@ async def test_stomp_error_is_read_before_the_close(autojump_clock, connect):
     assert (await ended(page))[0] == 1000
 
 
-async def test_stomp_page_that_does_not_log_in_is_told_before_the_close(autojump_clock, connect):
+async def test_stomp_page_that_does_not_log_in_gets_an_error_before_the_close(autojump_clock, connect):
     page = await stomp_page(connect)
     start = trio.current_time()
     data = await page.receive_some()

@@ -23,7 +23,7 @@ from leveret.router.session.confirms import Confirms
         ("--", [(2, True, False)]),
     ],
 )
-def test_a_batch_is_told_in_as_few_words_as_possible(published, told):
+def test_a_batch_is_confirmed_with_as_few_acks_as_possible(published, told):
     confirms = Confirms()
     for each in published:
         confirms.publish(each == "+")
@@ -32,7 +32,7 @@ def test_a_batch_is_told_in_as_few_words_as_possible(published, told):
 
 
 @given(st.lists(st.text("+-", max_size=8), max_size=6))
-def test_every_publish_is_told_once_with_its_own_verdict(batches):
+def test_every_publish_is_confirmed_once_with_its_own_verdict(batches):
     confirms, published, told = Confirms(), [], {}
     for batch in batches:
         for each in batch:
@@ -51,7 +51,7 @@ def entries(count):
     return [Entry(Message.build("", "q", Properties(), b""), position) for position in range(count)]
 
 
-def test_what_is_on_disk_is_told_batch_by_batch():
+def test_publishes_are_confirmed_batch_by_batch():
     confirms = Confirms()
     for number, entry in enumerate(entries(4)):
         confirms.publish(True, batch=1 + number // 2, entries=[entry])
@@ -73,7 +73,7 @@ def test_the_first_publish_of_each_batch_says_so():
     assert confirms.publish(True)
 
 
-def test_what_is_settled_is_told_before_its_batch_is_on_disk():
+def test_settled_publishes_are_confirmed_before_their_batch_is_on_disk():
     confirms, stored = Confirms(), entries(4)
     confirms.publish(True, batch=1, entries=stored[:2])
     confirms.publish(True)
@@ -88,7 +88,7 @@ def test_what_is_settled_is_told_before_its_batch_is_on_disk():
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.permutations(range(16)))
-def test_publishes_that_came_together_are_told_as_if_they_had_come_one_by_one(counts, order):
+def test_publishes_of_one_read_are_confirmed_like_single_ones(counts, order):
     together, single = Confirms(), Confirms()
     stored = entries(sum(counts))
     for count in counts:
@@ -103,7 +103,7 @@ def test_publishes_that_came_together_are_told_as_if_they_had_come_one_by_one(co
     assert together.answered == len(stored)
 
 
-def test_a_batch_on_disk_is_not_told_before_one_that_is_not():
+def test_a_batch_on_disk_is_not_confirmed_before_an_earlier_one():
     confirms, stored = Confirms(), entries(2)
     confirms.publish(True, batch=2, entries=stored[:1])
     confirms.publish(True, batch=1, entries=stored[1:])

@@ -98,7 +98,7 @@ def test_a_delivery_is_copied_with_its_queue(node, client):
     )
 
 
-def test_a_delivery_tells_the_keys_that_its_receiver_does_not_see(node, client):
+def test_a_copy_of_a_delivery_has_the_bcc_keys(node, client):
     node.queue("q")
     client.publish("body", "q", headers={"CC": ["c"], "BCC": ["hidden"]})
     client.consume("q")
@@ -217,7 +217,7 @@ def test_tracing_until_unbound_ends_with_the_last_binding(node, until_unbound):
     assert vhost.firehose.on is not until_unbound
 
 
-def test_other_virtual_hosts_are_not_told_of(node):
+def test_other_virtual_hosts_are_not_traced(node):
     other = node.broker.add_vhost("other")
     assert not other.firehose.on
 

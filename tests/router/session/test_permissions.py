@@ -150,7 +150,7 @@ def test_without_one_of_them_nothing_is_done(node, operation, asked, right):
         (lambda c: at_once(c.topology.bind_queue_in_slices("nope", "nope", "", {})), "write queue nope"),
     ],
 )
-def test_who_has_no_right_is_not_told_what_exists(node, operation, right):
+def test_a_user_without_permission_does_not_learn_what_exists(node, operation, right):
     client = node.client()
     client.user.deny(right)
     with pytest.raises(AccessRefused):

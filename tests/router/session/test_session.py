@@ -73,7 +73,7 @@ def test_an_exchange_that_is_not_there_is_not_found(client):
         client.publish("a", "q", "nope")
 
 
-def test_copies_go_to_each_queue_once_and_blind_ones_are_not_told(node, client):
+def test_copies_go_to_each_queue_once_and_bcc_is_removed(node, client):
     node.queue("r")
     client.publish("a", headers={"CC": ["r", "q"], "BCC": ["r"], "n": 1}, mandatory=True)
     for name in ("q", "r"):
@@ -263,7 +263,7 @@ def test_everyone_may_publish_to_an_exclusive_queue(node, client):
 # -- the end -----------------------------------------------------------------------------------------------
 
 
-def test_closing_requeues_in_order_and_tells_nobody(node, client):
+def test_closing_requeues_in_order_and_sends_nothing(node, client):
     deliver(node, client, 5, prefetch=3)
     client.session.ack(2, multiple=False)
     client.session.close()
@@ -298,7 +298,7 @@ def test_a_delivery_that_cannot_be_written_goes_to_another_consumer(node, client
     assert not publisher.crashed
 
 
-def test_closing_gives_what_was_held_to_those_who_wait(node, client):
+def test_closing_requeues_messages_for_waiting_consumers(node, client):
     deliver(node, client, 2)
     other = node.client()
     other.consume()
@@ -469,7 +469,7 @@ def ask(node, asker):
     return entry.message.properties.reply_to
 
 
-def test_an_answer_goes_straight_to_who_asked(node, client):
+def test_a_reply_goes_directly_to_the_requester(node, client):
     client.consume(REPLY_TO, "replies", no_ack=True)
     name = ask(node, client)
     assert name.startswith(f"{REPLY_TO}.")
@@ -497,7 +497,7 @@ def test_reply_consumers_acknowledge_automatically_and_there_is_one(client):
 
 
 @pytest.mark.parametrize("end", ["cancel", "close"])
-def test_an_answer_to_who_has_gone_is_unroutable(node, client, end):
+def test_a_reply_to_a_requester_that_has_gone_is_unroutable(node, client, end):
     client.consume(REPLY_TO, no_ack=True)
     name = ask(node, client)
     client.session.cancel("c") if end == "cancel" else client.session.close()

@@ -99,7 +99,7 @@ def test_a_timeout_of_0_is_for_ever(node):
     assert failures(client) == []
 
 
-def test_a_policy_brings_a_timeout_to_those_who_consume_already(node):
+def test_a_policy_sets_the_timeout_of_existing_consumers(node):
     client = node.client()
     hold(node, client)
     node.vhost.policies.put("p", "^q$", {"consumer-timeout": 3000})

@@ -197,7 +197,7 @@ def refused(world):
     return client
 
 
-def test_an_error_is_told_behind_receipts_that_wait_for_the_disk():
+def test_an_error_is_sent_after_receipts_that_wait_for_the_disk():
     world = World(LateStorage())
     client = refused(world)
     world.commit()

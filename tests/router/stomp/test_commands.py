@@ -410,7 +410,7 @@ def test_a_higher_priority_is_served_first(client, connect):
     assert (client.bodies(), other.bodies()) == (["1"], [])
 
 
-def test_the_end_of_a_queue_is_told_and_the_connection_goes_on(world, client):
+def test_a_deleted_queue_is_reported_and_the_connection_stays(world, client):
     client.subscribe(id="sub")
     world.vhost.delete_queue(world.vhost.queues["q"])
     frame = client.take("ERROR")
@@ -759,7 +759,7 @@ def test_all_properties_come_back_as_they_were_sent(world, client):
     )
 
 
-def test_headers_of_all_types_are_told_as_texts(world, client):
+def test_headers_of_all_types_are_sent_as_texts(world, client):
     client.subscribe()
     headers = {"i": 1, "b": True, "f": 1.5, "s": "x", "y": b"z", "none": None, "list": [1], "table": {"a": 1}}
     world.vhost.queues["q"].enqueue(

@@ -52,7 +52,7 @@ def test_stomp_is_another_name_of_connect(dial):
         ),
     ],
 )
-def test_a_refused_login_is_told_and_ends_the_connection(dial, headers, error):
+def test_a_refused_login_gets_an_error_and_ends_the_connection(dial, headers, error):
     client = dial()
     client.send("CONNECT", **headers)
     assert client.error() == error
@@ -66,7 +66,7 @@ def test_a_refused_login_is_told_and_ends_the_connection(dial, headers, error):
         ({"login": "guest", "passcode": "guest"}, "guest", "PLAIN"),
     ],
 )
-def test_a_certificate_is_the_login_of_who_names_no_user(world, dial, headers, user, mechanism):
+def test_a_certificate_is_the_login_of_a_client_without_a_user_name(world, dial, headers, user, mechanism):
     world.user("ada")
     client = dial(proven_user="ada")
     client.send("CONNECT", **headers)
@@ -74,7 +74,7 @@ def test_a_certificate_is_the_login_of_who_names_no_user(world, dial, headers, u
     assert (client.connection.user.name, client.connection.mechanism) == (user, mechanism)
 
 
-def test_a_certificate_of_an_unknown_user_lets_nobody_in(dial):
+def test_a_certificate_of_an_unknown_user_is_refused(dial):
     client = dial(proven_user="ada")
     client.send("CONNECT")
     assert client.error() == ("Bad CONNECT", "Access refused for user 'ada'\n")
@@ -97,7 +97,7 @@ def test_a_certificate_of_an_unknown_user_lets_nobody_in(dial):
     ],
     ids=str,
 )
-def test_a_passcode_is_neither_logged_nor_told_whatever_is_wrong(dial, data):
+def test_a_passcode_is_neither_logged_nor_sent_back(dial, data):
     client = dial()
     client.send_raw(data.replace(b"HUSH", "§hush".encode()))
     assert client.outbox.closed
@@ -122,7 +122,7 @@ def test_a_user_needs_a_permission_in_the_virtual_host(world, dial):
 
 
 @pytest.mark.parametrize("headers", [{}, {"login": "guest"}, {"passcode": "guest"}])
-def test_who_sends_no_login_is_guest_as_in_rabbitmq(dial, headers):
+def test_a_client_without_a_login_is_guest_as_in_rabbitmq(dial, headers):
     client = dial()
     client.send("CONNECT", **headers)
     assert client.take("CONNECTED")
@@ -132,7 +132,7 @@ def test_who_sends_no_login_is_guest_as_in_rabbitmq(dial, headers):
     assert far.error() == ("Bad CONNECT", "Access refused for user 'guest'\n")
 
 
-def test_who_sends_no_login_is_refused_where_there_is_no_default_user(world, dial):
+def test_a_client_without_a_login_is_refused_without_a_default_user(world, dial):
     world.broker.settings = Settings(stomp=Stomp(default_user=""))
     client = dial()
     client.send("CONNECT")
@@ -177,7 +177,7 @@ def test_frames_behind_the_login_are_read_as_its_version_says(dial):
     assert list(client.world.vhost.queues) == ["a\\b"]
 
 
-def test_who_does_not_log_in_in_time_is_told_so_and_dropped(world, dial):
+def test_a_client_that_does_not_log_in_in_time_gets_an_error_and_is_dropped(world, dial):
     client = dial()
     world.advance(9_999)
     assert not client.outbox.closed
@@ -308,7 +308,7 @@ def test_queues_of_a_connection_go_with_it(world, connect):
     assert not world.broker.clients
 
 
-def test_a_stopping_broker_tells_who_has_logged_in(dial, connect):
+def test_a_stopping_broker_sends_an_error_to_clients_that_have_logged_in(dial, connect):
     client, stranger = connect(), dial()
     for each in (client, stranger):
         each.connection.end(ConnectionForced("shutdown"))
@@ -350,7 +350,7 @@ def test_a_delivery_timeout_ends_the_connection(world, connect):
     ],
     ids=str,
 )
-def test_malformed_input_gets_one_error_and_disturbs_nobody(connect, data):
+def test_malformed_input_gets_one_error_and_affects_no_other_client(connect, data):
     other, client = connect(), connect()
     other.subscribe()
     client.send_raw(data + b"SEND\ndestination:/queue/q\n\nbehind\0")

@@ -78,7 +78,7 @@ def test_disconnect_waits_for_the_receipts_before_it(world, client):
     assert client.outbox.closed
 
 
-def test_who_leaves_need_not_send_heartbeats_while_it_waits(world):
+def test_a_client_that_disconnects_need_not_send_heartbeats(world):
     client = StompClient(world).open(heart_beat="1000,0")
     client.publish("1", persistent="true", receipt="1")
     client.send("DISCONNECT", receipt="d")

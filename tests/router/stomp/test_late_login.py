@@ -73,7 +73,7 @@ def test_a_client_is_not_refused_when_too_many_wait(world, client, monkeypatch):
     assert client.error()[0] == "Try again later"
 
 
-def test_a_virtual_host_that_is_full_is_told(world, client):
+def test_a_full_virtual_host_is_reported(world, client):
     world.vhost.limits = {"max-connections": 0}
     connect(client)
     step(world)

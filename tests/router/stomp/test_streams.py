@@ -51,7 +51,7 @@ def test_a_subscription_begins_where_its_header_says(client, start, first):
     assert read(client, **headers) == [str(number) for number in range(first, 6)]
 
 
-def test_a_message_tells_its_offset(client):
+def test_a_message_has_its_offset_in_a_header(client):
     client.subscribe("/amq/queue/s", ack="client", prefetch_count="1", x_stream_offset="offset=3")
     assert client.take("MESSAGE").headers["x-stream-offset"] == "3"
 

@@ -99,7 +99,7 @@ def test_every_cut_is_damage():
 
 
 @pytest.mark.parametrize("payload", [["a", 1, []], [1], "text", [1, 0, []], [-1, 1, []], [1, 1, 5]])
-def test_what_cannot_be_is_told_and_nothing_of_it_used(payload):
+def test_impossible_values_are_reported_and_not_used(payload):
     found, wrong = decode_parts(msgspec.msgpack.encode(payload))
     assert (found.journal, found.sequence, list(found.queues)) == (1, 1, [])
     assert list(wrong) == [NO_START]

@@ -204,7 +204,7 @@ def bits(path, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["paged", "journal", "files"])
-def test_a_flipped_bit_is_harmless_or_told_and_mended(copy, name):
+def test_a_flipped_bit_is_harmless_or_reported_and_repaired(copy, name):
     expected = everything(copy(name))
     files = [file.relative_to(copy(name)) for part in ("checkpoint", "journal/*", "segments/*")
              for file in sorted(copy(name).glob(part))]  # fmt: skip
@@ -318,7 +318,7 @@ def test_a_file_of_which_nothing_can_be_read_is_set_aside(copy):
     assert everything(path)["q"][-3:] == ["more", "and more", "after the repair"]
 
 
-def test_a_damaged_checkpoint_is_made_anew_from_the_pages(copy):
+def test_a_damaged_checkpoint_is_rebuilt_from_the_pages(copy):
     path = copy("paged")
     expected = everything(path)
     (path / "checkpoint").write_bytes(MAGIC + b" and then nothing that makes sense")
@@ -441,7 +441,7 @@ def test_messages_without_metadata_are_not_dropped(copy, content):
     assert {each: each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
 
 
-def test_a_damaged_index_of_the_metadata_is_made_anew(copy):
+def test_a_damaged_index_of_the_metadata_is_rebuilt(copy):
     path = copy("paged")
     with sqlite3.connect(path / "metadata.sqlite") as connection:
         connection.execute("PRAGMA writable_schema = ON")

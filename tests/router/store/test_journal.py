@@ -370,7 +370,7 @@ def test_what_was_read_is_on_disk():
 # -- writing ----------------------------------------------------------------------------------------------
 
 
-def test_synced_tells_what_was_on_disk_and_no_more():
+def test_synced_covers_exactly_the_batches_on_disk():
     files = FailingFiles()
     file = JournalFile(files, DIRECTORY, number=1, first=8, synced=5, size=SIZE)
     for sequence, sync in ((8, False), (9, True), (10, False), (11, False)):

@@ -27,7 +27,7 @@ sys.stdin.read()
 
 
 @pytest.mark.process
-def test_a_second_process_is_refused_and_told_who_has_it(tmp_path):
+def test_a_second_process_is_refused_with_the_id_of_the_first(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
@@ -65,7 +65,7 @@ def test_a_file_system_that_cannot_lock_directories_has_the_file_locked(tmp_path
 
 
 @pytest.mark.parametrize("end", [Lock.release, Lock.leave, lambda lock: lock.stop(1)])
-def test_whoever_lets_go_leaves_no_file_open(tmp_path, end):
+def test_a_released_lock_leaves_no_file_open(tmp_path, end):
     before = os.listdir("/proc/self/fd")
     end(Lock(tmp_path))
     held = Lock(tmp_path)
@@ -81,7 +81,7 @@ def test_a_lock_is_only_as_old_as_its_process(tmp_path):
     assert Lock(tmp_path).stopped is None
 
 
-def test_a_regular_stop_is_told_until_the_next_broker_has_read_everything(tmp_path):
+def test_a_regular_stop_is_recorded_until_the_next_broker_has_read_everything(tmp_path):
     Lock(tmp_path).stop(17)
     given_up = Lock(tmp_path)
     assert given_up.stopped == 17
@@ -93,7 +93,7 @@ def test_a_regular_stop_is_told_until_the_next_broker_has_read_everything(tmp_pa
     assert Lock(tmp_path).stopped is None
 
 
-def test_who_changes_nothing_leaves_the_lock_as_it_was(tmp_path):
+def test_a_process_that_changes_nothing_leaves_the_lock_as_it_was(tmp_path):
     Lock(tmp_path).stop(17)
     before = (tmp_path / "lock").read_bytes()
     Lock(tmp_path).leave()
@@ -129,7 +129,7 @@ def test_what_cannot_be_a_directory_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_metadata_is_not_made_anew_where_there_are_messages(tmp_path, content):
+def test_metadata_is_not_created_in_a_directory_with_messages(tmp_path, content):
     DataDirectory(tmp_path).close(clean=True)
     journal(tmp_path, [b""])
     file = tmp_path / "metadata.sqlite"

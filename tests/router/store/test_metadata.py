@@ -207,7 +207,7 @@ def test_any_name_survives(tmp_path_factory, one, two):
 
 
 @pytest.mark.parametrize("name", ["caf\u00e9", "\udcff\udc80", "\ud800", "a\0b", "", "\U0001f407"])
-def test_names_that_differ_are_told_apart(store, path, name):
+def test_similar_names_are_distinguished(store, path, name):
     others = ["cafe\u0301", "\ufffd\ufffd", "\ufffd", "a", " "]
     store.commit(
         [add_queue(QueueRow(number, "/", each, False, {})) for number, each in enumerate([name, *others], 1)]
@@ -257,7 +257,7 @@ def test_no_queue_id_is_given_twice(store, path):
     again.close()
 
 
-def test_a_queue_declared_anew_has_the_new_id(store, path):
+def test_a_queue_that_is_declared_again_has_a_new_id(store, path):
     store.commit([add_queue(QUEUE)])
     store.commit([*remove_queue("/", "q"), add_queue(QUEUE._replace(id=2)), add_binding(BINDING)])
     assert [row.id for row in contents(path)["queues"]] == [2]

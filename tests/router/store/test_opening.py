@@ -274,7 +274,7 @@ def test_messages_of_a_queue_that_the_metadata_has_forgotten_are_kept_and_the_st
     again.stop()
 
 
-def test_nobody_else_may_read_what_is_kept(quick_path):
+def test_stored_files_are_not_readable_by_others(quick_path):
     Kept(quick_path).stop()
     assert all(not path.stat().st_mode & 0o007 for path in quick_path.rglob("*") if path.is_file())
 

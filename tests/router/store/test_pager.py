@@ -252,7 +252,7 @@ def test_a_segment_that_is_missing_is_damage(kept, files):
         take(kept, 20)
 
 
-def test_damage_that_nobody_waits_for_any_more_is_passed_over(kept, files):
+def test_damage_in_a_dropped_read_is_ignored(kept, files):
     damage(files, pages(kept)[0])
     queue = kept.node.vhost.queues["q"]
     with pytest.raises(NextMessagePending):

@@ -187,7 +187,7 @@ def test_a_commit_is_answered_when_it_is_on_disk():
     client.expect(m.TxCommitOk())
 
 
-def test_each_channel_is_told_once_its_batch_is_on_disk_and_a_closed_one_not_at_all():
+def test_each_channel_is_confirmed_once_its_batch_is_on_disk_and_a_closed_one_never():
     world = World()
     write = keep(world.broker)
     client = world.connect()
@@ -242,7 +242,7 @@ def test_after_a_crash_everything_may_have_been_delivered(tmp_path, clean, deliv
         (m.ExchangeDeclare("x", "topic", durable=True), m.ExchangeDeclareOk()),
     ],
 )
-def test_who_declares_what_somebody_else_has_just_declared_waits_for_the_same_commit(method, answer):
+def test_a_repeated_declaration_waits_for_the_commit_of_the_first(method, answer):
     world = World()
     write = keep(world.broker)
     first, second = world.connect(), world.connect()

@@ -64,7 +64,7 @@ def test_a_flipped_bit_is_damage(files, kept):
         SegmentReader(files, DATA).run(job(kept))
 
 
-def test_a_missing_file_is_told_from_one_that_cannot_be_read(files, kept):
+def test_a_missing_file_is_distinguished_from_an_unreadable_one(files, kept):
     with pytest.raises(FileNotFoundError):
         SegmentReader(files, DATA).run(job(kept, segment=5))
     files.fail = range(files.operations + 2, files.operations + 3)

@@ -295,7 +295,7 @@ def test_a_retry_that_fails_is_tried_again(store, disk, told):
     assert told == ["no space", "still no space", None]
 
 
-def test_what_a_purge_takes_from_a_page_is_told_as_ranges(store, disk):
+def test_messages_purged_from_a_page_are_recorded_as_ranges(store, disk):
     log = FakeQueue(store).log
     page = StoredPage(log.id, 1, 0, 100, range(10, 2010), size=0, earliest=0)
     store.segments.recovered([1], [page])

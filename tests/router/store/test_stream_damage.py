@@ -303,7 +303,7 @@ def test_a_missing_segment_costs_what_it_held(copy, number):
     must_hold(path, without(gone))
 
 
-def test_what_is_missing_beside_a_known_gap_is_told_and_the_gap_is_not(copy):
+def test_offsets_missing_beside_a_known_gap_are_reported_and_the_gap_is_not(copy):
     path = copy()
     one, other = segments(path)[1:3]
     known, new = (
@@ -333,7 +333,7 @@ def test_when_the_newest_segment_is_missing_what_the_journal_has_is_kept(copy):
     must_hold(path, without(held - journal))
 
 
-def test_when_all_segments_are_missing_it_is_told(copy):
+def test_missing_segments_are_reported_even_if_all_are_missing(copy):
     path = copy()
     for each in (path / "streams").iterdir():
         each.unlink()
@@ -372,7 +372,7 @@ def test_offsets_that_come_twice_are_kept_once(copy):
 
 
 @pytest.mark.parametrize("harm", ["gone", "empty", "nonsense", "another"])
-def test_an_index_that_does_not_fit_is_a_warning_and_made_anew(copy, harm):
+def test_an_index_that_does_not_fit_is_a_warning_and_rebuilt(copy, harm):
     path = copy()
     segment, another = segments(path)[:2]
     index = segment.with_suffix(".index")

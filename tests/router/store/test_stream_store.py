@@ -126,7 +126,7 @@ def test_other_queues_keep_theirs_beside_a_stream(quick_path):
 
 
 @pytest.mark.parametrize("cut", [1, 10, 36, 60, 200])
-def test_a_torn_end_is_written_anew(quick_path, cut):
+def test_a_torn_end_is_written_again(quick_path, cut):
     kept = Kept(quick_path, journal_size=1 << 20)
     declare(kept)
     publish(kept, *numbers(0, 30))
@@ -144,7 +144,7 @@ def test_a_torn_end_is_written_anew(quick_path, cut):
 
 
 @pytest.mark.parametrize("harm", ["gone", "short", "stale", "nonsense"])
-def test_a_bad_index_is_made_anew_from_the_data(quick_path, harm):
+def test_a_bad_index_is_rebuilt_from_the_data(quick_path, harm):
     kept = Kept(quick_path, journal_size=1000)
     declare(kept)
     publish(kept, *numbers(0, 60))
@@ -237,7 +237,7 @@ def test_a_reader_of_a_segment_that_is_missing_is_cancelled(segmented, start, ca
     assert f"{first} is missing" in capsys.readouterr().out
 
 
-def test_what_a_shortened_segment_has_lost_is_told_of_when_readers_skip_it(segmented, capsys):
+def test_offsets_lost_by_a_shortened_segment_are_logged_when_readers_skip_them(segmented, capsys):
     kept, (first, second, *_) = segmented
     with first.open("r+b") as file:
         file.truncate(streams.read_stream(kept.directory.files, first.parents[1], first_piece(kept)).place)
@@ -253,7 +253,7 @@ def first_piece(kept):
     return streams.ReadStream(kept.node.vhost.queue("s").log.id, ReadRequest(0, 0, 0, 0), 0, 1 << 20)
 
 
-def test_all_of_a_group_are_told_of_damage_one_after_the_other(segmented):
+def test_all_consumers_of_a_group_are_cancelled_by_damage_one_after_the_other(segmented):
     kept, (first, *_) = segmented
     damage(first, 100)
     group = {"x-stream-consumer-name": "g", "x-single-active-consumer": True}
@@ -290,7 +290,7 @@ def test_retention_removes_files_and_survives_a_restart(quick_path):
         assert read(again) == whole(first, 200)
 
 
-def test_a_deleted_stream_leaves_no_files_and_its_name_begins_anew(quick_path):
+def test_a_deleted_stream_leaves_no_files_and_a_new_one_of_its_name_is_empty(quick_path):
     kept = Kept(quick_path, journal_size=1000)
     declare(kept)
     publish(kept, *numbers(0, 60))
@@ -570,7 +570,7 @@ def test_a_reader_goes_on_behind_a_gap_that_damage_left(quick_path, gone, prefet
 
 
 @pytest.mark.parametrize("harm", ["flipped", "zeroed"])
-def test_a_damaged_header_of_an_older_segment_is_told_at_the_start(quick_path, harm):
+def test_a_damaged_header_of_an_older_segment_is_reported_at_the_start(quick_path, harm):
     kept = Kept(quick_path, journal_size=1000)
     declare(kept, stream_max_segment_size_bytes=2000)
     publish(kept, *numbers(0, 60))

@@ -309,7 +309,7 @@ def test_a_broker_starts_without_any_row_that_it_cannot_use(full, statement, val
     kept.stop()
 
 
-def test_nobody_may_more_when_a_topic_permission_cannot_be_read(full):
+def test_an_unreadable_topic_permission_permits_nothing(full):
     change(full, "UPDATE topic_permissions SET write = ?", b"(")
     kept, _ = start(full)
     assert not kept.node.broker.users["u"].may_route("/", "amq.topic", "write", "u.1")

@@ -117,7 +117,7 @@ def test_what_was_settled_before_its_journal_file_is_full_is_not_written_again(c
     assert disk.kinds() == [SaveCheckpoint]
 
 
-def test_a_checkpoint_waits_for_the_batch_whose_consequences_it_tells(node, client, disk):
+def test_a_checkpoint_waits_for_the_batch_whose_effects_it_contains(node, client, disk):
     begin(client, disk)
     client.get()
     publish(client, 1)
@@ -144,7 +144,7 @@ def test_a_checkpoint_waits_for_pages_that_leave_memory_meanwhile(node, client, 
     assert told <= set(range(14))
 
 
-def test_what_is_written_when_its_queue_is_gone_is_told_of_no_more(node, client, disk):
+def test_pages_written_after_their_queue_was_deleted_are_ignored(node, client, disk):
     begin(client, disk)
     node.vhost.delete_queue(node.vhost.queues["q"])
     node.settle()
@@ -266,7 +266,7 @@ def test_what_is_held_lives_on_in_a_page_and_comes_back_as_redelivered(quick_pat
     kept.stop()
 
 
-def test_how_often_a_message_came_back_is_told(quick_path, files):
+def test_the_number_of_returns_is_recorded(quick_path, files):
     kept = keep(quick_path, files)
     kept.node.queue("q", queue_type="quorum", delivery_limit=-1)
     kept.publish("often")

@@ -43,7 +43,7 @@ def publish(kept, *names):
         pass
 
 
-def test_nobody_is_told_of_a_batch_with_a_message_that_cannot_be_packed(kept, packer, quick_path):
+def test_a_batch_with_an_unpackable_message_is_not_confirmed(kept, packer, quick_path):
     publish(kept, "a", "b", "c")
     assert kept.client.session.verdicts() == []
     assert kept.node.broker.alarms.raised == {STORE}

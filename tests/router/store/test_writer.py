@@ -321,7 +321,7 @@ def test_a_journal_that_was_closed_says_that_all_of_it_was_on_disk():
     assert [batch.synced for batch in Journal(files, JOURNAL, 1, 1)] == [0, 1]
 
 
-def test_the_file_behind_a_failed_write_tells_what_was_on_disk():
+def test_the_file_after_a_failed_write_records_what_was_on_disk():
     files = FailingFiles()
     writer = open_writer(files)
     writer.run(Commit([], [b"x"], 1, sync=True))
@@ -335,7 +335,7 @@ def test_the_file_behind_a_failed_write_tells_what_was_on_disk():
     assert read_header(path, 2, bytes(files.seen[path].seen))[:2] == (3, 2)
 
 
-def test_a_segment_that_was_removed_while_it_was_open_is_made_anew():
+def test_a_segment_that_was_removed_while_it_was_open_is_created_again():
     files = FailingFiles()
     writer = open_writer(files)
     for data in (b"one", b"two"):

@@ -63,7 +63,7 @@ def test_its_position_is_the_first_offset_that_is_not_acknowledged(node, client)
         assert position(node) == expected
 
 
-def test_a_consumer_nobody_knew_keeps_the_place_where_it_began(node, client):
+def test_a_new_named_consumer_stores_the_position_where_it_began(node, client):
     declare(node)
     publish(client, "a")
     named(client)
@@ -100,7 +100,7 @@ def test_messages_that_a_filter_leaves_out_do_not_hold_the_position_back(node, c
     assert position(node) == 3000
 
 
-def test_a_position_can_be_set_and_forgotten_when_nobody_reads_under_that_name(node, client):
+def test_a_position_can_be_set_and_removed_while_its_name_has_no_consumer(node, client):
     stream = declare(node)
     publish(client, *"abc")
     named(client, start="first")

@@ -255,7 +255,7 @@ def test_what_a_stream_does_not_do(node, client):
         node.vhost.delete_queue(stream, if_empty=True)
 
 
-def test_deleting_a_stream_tells_its_readers(node, client):
+def test_deleting_a_stream_cancels_its_readers(node, client):
     stream = declare(node)
     publish(client, "a")
     read(client)

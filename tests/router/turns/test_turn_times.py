@@ -18,7 +18,7 @@ def test_the_longest_turn_is_kept_by_time_and_by_processor_time():
     ("later", "kept"),
     [(WINDOW - 1, 0.04), (WINDOW, 0.04), (2 * WINDOW - 1, 0.04), (2 * WINDOW, 0.0), (5 * WINDOW, 0.0)],
 )
-def test_a_long_turn_is_told_for_one_to_two_minutes(later, kept):
+def test_a_long_turn_is_shown_for_one_to_two_minutes(later, kept):
     times = TurnTimes()
     times.record(Turn(0.04, 0.04), 0)
     assert times.longest(later).seconds == times.longest_cpu(later).cpu_seconds == kept

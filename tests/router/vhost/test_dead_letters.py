@@ -54,7 +54,7 @@ def fates(node, queue="letters"):
 # -- x-death -----------------------------------------------------------------------------------------------
 
 
-def test_the_first_death_is_told_with_these_fields_and_types(node, client):
+def test_the_first_death_has_these_fields_and_types(node, client):
     source(node)
     client.publish("a", key="q", expiration="60000", headers={"CC": ["other"], "BCC": ["secret"], "n": 1})
     reject(node, client)
@@ -100,7 +100,7 @@ def test_other_properties_stay_and_expiration_goes(node, client):
     assert letter(node).body == b"a"
 
 
-def test_without_an_expiration_none_is_told(node, client):
+def test_without_an_expiration_x_death_has_none(node, client):
     source(node)
     client.publish("a")
     reject(node, client)
@@ -132,7 +132,7 @@ def die(node, client, how):
 
 
 @pytest.mark.parametrize("how", ["expired", "maxlen", "maxlen of the new one", "delivery_limit"])
-def test_the_reason_is_told(node, client, how):
+def test_x_death_has_the_reason(node, client, how):
     die(node, client, how)
     assert letter(node).body == b"a"
     assert fates(node) == [("q", how.split(" ")[0], 1)]
@@ -342,7 +342,7 @@ def test_a_letter_without_an_exchange_is_dropped(node, client, deleted):
     assert node.contents("letters") == []
 
 
-def test_without_a_dead_letter_exchange_nothing_is_told(node, client):
+def test_without_a_dead_letter_exchange_no_dead_letter_is_made(node, client):
     queue = node.queue("q")
     client.publish("a")
     reject(node, client)
@@ -573,7 +573,7 @@ def test_copies_are_noted_once_a_message_multiplies_again(node, client, queues, 
 
 
 @pytest.mark.parametrize("queues", [1, 2])
-def test_a_rejection_begins_to_count_copies_anew(node, client, queues):
+def test_a_rejection_restarts_the_count_of_copies(node, client, queues):
     fan(node, *[f"letters{number}" for number in range(queues)])
     client.publish("m", headers={COPIES: COPIES_MAX, "x-death": []})
     reject(node, client)

@@ -217,7 +217,7 @@ def test_held_messages_do_not_keep_a_queue_from_being_empty(node, vhost):
     assert vhost.delete_queue(queue, if_empty=True) == 0
 
 
-def test_consumers_of_a_deleted_queue_are_told_once(node, vhost):
+def test_consumers_of_a_deleted_queue_are_cancelled_once(node, vhost):
     queue = vhost.declare_queue("q")
     client = node.client()
     client.consume(tag="a")

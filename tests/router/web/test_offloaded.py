@@ -41,7 +41,7 @@ def test_a_wrong_password_is_refused(broker):
         next(steps)
 
 
-def test_a_check_that_takes_too_long_is_told(broker):
+def test_a_check_that_takes_too_long_is_refused_with_503(broker):
     steps = log_in(broker, Login("u", "pw", "h", loopback=True))
     next(steps)
     with pytest.raises(HttpError) as late:

@@ -81,7 +81,7 @@ def test_origin(origin, host, origins, fine):
         assert caught.value.status == 403
 
 
-def test_who_sends_no_host_is_no_browser():
+def test_a_client_without_a_host_header_is_no_browser():
     check_host(request(), ())
 
 

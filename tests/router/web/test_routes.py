@@ -44,7 +44,7 @@ def test_route_is_found_with_its_segments(method, path, expected):
     "path",
     ["", "*", "/x", "//", "/api/queues", "/api/queues/", "/api/queues/v//", "/api/queues/v/q/x"],
 )
-def test_path_that_nobody_answers_is_404(path):
+def test_path_without_a_handler_is_404(path):
     with pytest.raises(HttpError) as caught:
         ROUTES.find(request(path))
     assert caught.value.status == 404
