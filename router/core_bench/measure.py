@@ -12,7 +12,7 @@ from leveret.protocol.amqp.command import Delivery
 from leveret.router.bench.load import BenchError, Load
 from leveret.router.bench.wire import CONSUMER_TAG
 from leveret.router.core_bench.memory_broker import MemoryBroker, MemoryClient
-from leveret.router.core_bench.workloads import CoreWorkload, Read, Script
+from leveret.router.core_bench.workloads import CoreWorkload, Script, TrafficSlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Setup:
     publisher: MemoryClient
     consumer: MemoryClient
 
-    def run(self, read: Read) -> None:
+    def run(self, read: TrafficSlice) -> None:
         """Let the broker handle a read of the publisher and the following one of the consumer."""
         self.publisher.send(read.publishes)
         if read.acks:

@@ -27,7 +27,7 @@ class CoreWorkload:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class TrafficSlice:
     """Bytes of one read from the publisher, and of the next one from the consumer, which acknowledges."""
 
     publishes: bytes
@@ -85,7 +85,7 @@ class Script:
         self._tags = [0] * (load.queues + 1)
         self.count = total
 
-    def reads(self) -> Iterator[Read]:
+    def reads(self) -> Iterator[TrafficSlice]:
         """Yield the reads of the next pass."""
         for numbers, publishes in zip(self._batches, self._publishes, strict=True):
             acks = []
@@ -94,7 +94,7 @@ class Script:
                     channel = self._channels[number]
                     self._tags[channel] += 1
                     acks.append(ack_frame(channel, self._tags[channel], False))
-            yield Read(publishes, b"".join(acks), len(numbers))
+            yield TrafficSlice(publishes, b"".join(acks), len(numbers))
 
 
 def _encoded(exchange: str, key: str, draft: Draft, number: int) -> bytes:

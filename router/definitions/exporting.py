@@ -86,7 +86,7 @@ def export_in_parts(broker: Broker, vhost: str | None = None) -> Iterator[bytes 
             "product_version": settings.version,
         }
         sections = {
-            "users": map(_user, users),
+            "users": map(export_user, users),
             "vhosts": map(_vhost, places),
             "permissions": (entry for user in users for entry in _permissions(user)),
             "topic_permissions": (entry for user in users for entry in _topic_permissions(user)),
@@ -142,7 +142,8 @@ def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[
         )
 
 
-def _user(user: User) -> Entry:
+def export_user(user: User) -> Entry:
+    """Return a user as an entry of definitions; the HTTP API shows users so too."""
     return {
         "name": user.name,
         "password_hash": user.password_hash.exchanged,

@@ -9,6 +9,7 @@ from leveret.protocol.http import Response
 from leveret.router.auth import NO_PASSWORD, SHA256, PasswordHash, User, hash_password
 from leveret.router.auth.passwords import PASSWORD_AND_HASH
 from leveret.router.auth.users import Permission, TopicPermission
+from leveret.router.definitions.exporting import export_user
 from leveret.router.management.access import administrator
 from leveret.router.management.body import demand, text
 from leveret.router.management.call import Call, Rule, Rules
@@ -24,17 +25,6 @@ WITHOUT_LOGIN = "Leveret-Users-Without-Login"
 NAMED = 20  # most users in the header
 
 
-def show_user(user: User) -> Object:
-    """Return a user as an object."""
-    return {
-        "name": user.name,
-        "password_hash": user.password_hash.exchanged,
-        "hashing_algorithm": user.password_hash.algorithm,
-        "tags": sorted(user.tags),
-        "limits": dict(user.limits),
-    }
-
-
 def find_user(call: Call) -> User:
     """Return the user of the path. Raises HttpError 404."""
     found = call.broker.users.get(call["user"])
@@ -44,16 +34,16 @@ def find_user(call: Call) -> User:
 
 
 def list_users(call: Call) -> ResponseSteps[Response]:
-    return listing(call, list(call.broker.users.values()), show_user, sort=("name",))
+    return listing(call, list(call.broker.users.values()), export_user, sort=("name",))
 
 
 def without_permissions(call: Call) -> ResponseSteps[Response]:
     found = (None if user.permissions else user for user in list(call.broker.users.values()))
-    return listing(call, found, show_user, sort=("name",))
+    return listing(call, found, export_user, sort=("name",))
 
 
 def show_one(call: Call) -> Response:
-    return answer(narrowed(show_user(find_user(call)), columns_of(call.query)))
+    return answer(narrowed(export_user(find_user(call)), columns_of(call.query)))
 
 
 def put_user(call: Call) -> ResponseSteps[Response]:
