@@ -26,7 +26,7 @@ def test_confirms_one_by_one_and_together_are_the_same() -> None:
     assert single == list(ordered([confirm(3, multiple=True)], set())) == [(1, "confirmed 1-3")]
 
 
-def test_a_second_confirm_is_told() -> None:
+def test_a_second_confirm_is_reported() -> None:
     known: set[tuple[int, int]] = set()
     assert list(ordered([confirm(1)], known)) == [(1, "confirmed 1")]
     assert list(ordered([confirm(1)], known)) == [(1, "confirmed 1")]
@@ -70,7 +70,7 @@ def test_only_times_of_now_are_renamed() -> None:
     assert names("time: T:1000000000") == "time: T:1000000000"
 
 
-def test_wire_types_are_told_apart() -> None:
+def test_wire_types_are_distinguished() -> None:
     table = {"a": Typed("b", 1), "b": Typed("s", 1), "c": 1, "d": Typed("l", 1), "e": [True, None, "x"]}
     assert show_table(encode_table(table), 0)[0] == "{a: b:1, b: s:1, c: I:1, d: l:1, e: [t:True, V, 'x']}"
 

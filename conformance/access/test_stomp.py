@@ -100,7 +100,7 @@ def test_who_may_not_enter(stomp, user, host):
     assert told.startswith("ERROR\nmessage:Bad CONNECT\n")
 
 
-def test_limits_are_told_as_a_virtual_host_that_is_closed(managed: Managed, stomp, vhost, user):
+def test_limits_are_reported_like_a_closed_virtual_host(managed: Managed, stomp, vhost, user):
     managed.do("PUT", "vhost-limits", vhost, "max-connections", body={"value": 0})
     told = connect(stomp, user, vhost)
     assert told.startswith("ERROR\nmessage:Bad CONNECT\n")

@@ -250,7 +250,7 @@ def test_a_queue_that_is_not_there_is_named_with_what_to_try(leveret, unique, co
     ]
 
 
-def test_who_may_not_log_in_is_told_what_to_look_at(leveret, broker):
+def test_a_refused_login_comes_with_advice(leveret, broker):
     done = leveret.run("get", "q", "--take", "--url", broker.url.replace(":guest@", ":wrong@"))
     assert done.returncode == 1
     said = done.stderr.decode()

@@ -59,7 +59,7 @@ def test_each_message_is_a_command_with_the_body_as_input(sh, channel, queue):
     assert count(channel, queue) == 0
 
 
-def test_the_message_is_told_in_variables(sh, channel, queue, unique):
+def test_the_message_is_described_in_variables(sh, channel, queue, unique):
     channel.exchange_declare(f"{unique}-x", "fanout", auto_delete=True)
     channel.queue_bind(queue, f"{unique}-x")
     headers = {"tenant-id": "7", "n": 5}

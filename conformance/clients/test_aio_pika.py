@@ -246,7 +246,7 @@ async def test_the_rpc_pattern_returns_results_and_raises_remote_errors(broker: 
 
 
 @on_asyncio
-async def test_an_rpc_that_nobody_answers_expires(broker: Broker, unique: str) -> None:
+async def test_an_rpc_without_a_reply_expires(broker: Broker, unique: str) -> None:
     async with await aio_pika.connect_robust(broker.url) as connection:
         channel = await connection.channel()
         rpc = await JsonRPC.create(channel)

@@ -46,7 +46,7 @@ def broker(short: tuple[Broker, str]) -> Broker:
     return short[0]
 
 
-def test_a_publisher_is_told_that_it_is_blocked_and_why(
+def test_a_blocked_publisher_is_notified_with_the_reason(
     short: tuple[Broker, str], parameters: pika.ConnectionParameters, unique: str
 ) -> None:
     parameters.blocked_connection_timeout = 1  # after which pika hangs up: a close would not be read

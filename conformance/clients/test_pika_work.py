@@ -303,7 +303,7 @@ def test_direct_reply_to_answers_an_rpc_without_a_queue(
     assert replies == {str(number): b"ASK %d" % number for number in range(50)}
 
 
-def test_a_consumer_is_told_when_its_queue_is_deleted(
+def test_a_consumer_is_notified_when_its_queue_is_deleted(
     channel: BlockingChannel, connection: BlockingConnection, unique: str
 ) -> None:
     channel.queue_declare(unique)

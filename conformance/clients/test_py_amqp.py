@@ -146,7 +146,7 @@ def test_a_body_of_many_frames_arrives_whole(connection: amqp.Connection) -> Non
     assert channel.basic_get(queue, no_ack=True).body == b"z" * 1_000_000
 
 
-def test_channel_flow_stops_nobody_when_active(connection: amqp.Connection) -> None:
+def test_channel_flow_with_active_changes_nothing(connection: amqp.Connection) -> None:
     channel = connection.channel()
     channel.flow(True)
     assert channel.active

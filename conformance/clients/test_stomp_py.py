@@ -195,7 +195,7 @@ def test_topics_and_exchanges(connect: Any, unique: str) -> None:
     assert client.receipt() == "unsubscribed"
 
 
-def test_a_durable_subscription_gathers_messages_while_nobody_listens(connect: Any, unique: str) -> None:
+def test_a_durable_subscription_gathers_messages_while_disconnected(connect: Any, unique: str) -> None:
     first = connect()
     first.subscribe(f"/topic/{unique}", unique, durable="true", auto_delete="false")
     first.connection.disconnect(receipt="bye")
@@ -321,7 +321,7 @@ def test_the_end_of_a_queue_is_an_error_that_ends_no_connection(
     ("password", "options", "detail"),
     [("wrong", {}, "Access refused"), ("guest", {"vhost": "nope"}, "access denied")],
 )
-def test_a_refused_login_is_told(
+def test_a_refused_login_gets_an_error(
     served: tuple[Broker, int], password: str, options: dict[str, str], detail: str
 ) -> None:
     client = Client("1.2", served[1], reconnect_attempts_max=1, **options)

@@ -50,13 +50,13 @@ def ours() -> Iterator[tags.Verdicts]:
 
 
 @pytest.mark.parametrize("request_line", sorted(tags.read()))
-def test_every_user_is_told_what_was_recorded(ours: tags.Verdicts, request_line: str) -> None:
+def test_every_user_gets_the_recorded_verdict(ours: tags.Verdicts, request_line: str) -> None:
     theirs, mine = tags.read()[request_line], ours[request_line]
     differ = {user: (verdict, mine[user]) for user, verdict in theirs.items() if mine[user] != verdict}
     assert bool(differ) == (request_line in DIFFERENCES), differ
 
 
-def test_nobody_may_do_what_rabbitmq_refuses(ours: tags.Verdicts) -> None:
+def test_requests_that_rabbitmq_refuses_are_refused(ours: tags.Verdicts) -> None:
     allowed = [
         (request_line, user)
         for request_line, theirs in tags.read().items()

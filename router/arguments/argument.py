@@ -21,7 +21,7 @@ class Merge(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PolicySetting:
-    """How policies set an argument.
+    """The setting of policies for an argument.
 
     ``refusal`` is RabbitMQ's text for an invalid value, which replaces ``{}``. A policy with this setting
     applies to queues of these ``queue_types`` alone; None stands for the types that take the argument.

@@ -1,7 +1,7 @@
 """Grouping of client addresses into networks and sites, the units of limits and fair queues.
 
-Responsible for the names of these groups. Not for what is counted by them (see ``login_queue``, ``throttle``
-and ``router/server/places.py``).
+Responsible for the names of these groups. ``login_queue``, ``throttle`` and ``router/server/places.py`` count
+logins and connections by them.
 """
 
 from functools import lru_cache

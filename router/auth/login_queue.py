@@ -117,7 +117,7 @@ class LoginQueue:
         self._unlist(waiting)
 
     def on_timer(self, now: int) -> None:
-        """Start checks whose delay is over."""
+        """Start the checks whose delay has passed."""
         self._wake = None
         self._start_checks()
 

@@ -1,8 +1,8 @@
 """Memory of incomplete input: contents, frames and transactions that clients have begun to send.
 
 Responsible for the totals by owner, the bounds, and the choice of the connection that is closed if one is
-exceeded. An owner is a user, or the network of a client that has not logged in. Connections report what they
-hold.
+exceeded. An owner is a user, or the network of a client that has not logged in. Connections report the size
+of their incomplete input.
 """
 
 from typing import Protocol
@@ -48,7 +48,7 @@ class _Owner:
 class Incoming:
     """The incomplete input of all clients: ``held`` bytes of at most ``most``, 0 for no limit.
 
-    ``over`` is True if a bound is exceeded; ``relieve`` is to be called then.
+    ``over`` is True if a bound is exceeded; the connection that exceeded it calls ``relieve``.
     """
 
     __slots__ = ("_owner_names", "_owners", "held", "most", "over")
@@ -61,7 +61,7 @@ class Incoming:
         self._owner_names: dict[Sender, str] = {}  # under which each connection is counted
 
     def grow(self, sender: Sender, owner: str, change: int) -> None:
-        """Add ``change`` bytes, which may be negative, to what a connection holds."""
+        """Add ``change`` bytes, which may be negative, to the incomplete input of a connection."""
         before = self._owner_names.get(sender)
         if before is None and change <= 0:
             return  # the connection was removed

@@ -221,7 +221,7 @@ class Scheduler:
     # -- catching up ---------------------------------------------------------------------------------------
 
     def catch_up_for(self, client: Client) -> bool:
-        """Do the same as ``catch_up`` within the turn's budget, before a command of this client.
+        """Call ``catch_up`` for a command of this client, within the turn's time budget.
 
         Return False if the command has to wait for a later turn (see ``defer``): the budget is spent, or
         queues that the client's earlier commands have touched have not delivered yet.
@@ -253,7 +253,9 @@ class Scheduler:
             self._advance()
 
     def deliver_touched(self) -> None:
-        """Do the same as ``catch_up`` without dead letters, in the middle of a publish."""
+        """Make the deliveries of ``catch_up``, without publishing dead letters; called in the middle of a
+        publish.
+        """
         if not self._advancing:
             self._advancing = True
             self._take_left()

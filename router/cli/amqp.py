@@ -1,6 +1,6 @@
 """Connection of the commands that speak AMQP: finding the broker, signals, and advice after refusals.
 
-Not for what a command does on its connection (see the module of the command).
+Each command has its own module.
 """
 
 import signal

@@ -1,7 +1,6 @@
 """Subprocess that handles one message: its input, environment, time limit and result.
 
-Responsible for the process and its group. Not for what the result means for the message (see
-``worker_pool``).
+Responsible for the process and its group. ``worker_pool`` settles the message by the result.
 """
 
 import os

@@ -50,7 +50,7 @@ class StatusLine:
         self.draw()
 
     def draw(self) -> None:
-        """Draw the line anew, if ``stream`` is a terminal."""
+        """Redraw the line, if ``stream`` is a terminal."""
         if self._terminal:
             columns = shutil.get_terminal_size().columns
             self._stream.write(f"{ERASE}{self._render()[: columns - 1]}")

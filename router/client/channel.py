@@ -193,7 +193,7 @@ class BrokerChannel:
             raise self.error
         self._line.write(ack_frame(self.number, tag, multiple))
 
-    # -- what the connection hands on ------------------------------------------------------------------------
+    # -- calls of the connection -----------------------------------------------------------------------------
 
     def receive(self, command: Command) -> None:
         """Handle a command from the broker on this channel; ``wake`` follows after the last one of a read."""

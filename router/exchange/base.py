@@ -155,7 +155,7 @@ class Exchange:
         """Raise PreconditionFailed, with RabbitMQ's text, for a binding that this type does not accept."""
 
     def check_selector(self, selector: "Selector") -> None:
-        """Raise PreconditionFailed if the selector would exceed the limit: each message is checked by all."""
+        """Raise PreconditionFailed if the selectors of all bindings would exceed the limit on their cost."""
         if self.selectors.cost + selector.cost > SELECTOR_COST:
             raise PreconditionFailed(
                 f"invalid arg 'x-selector': the selectors of exchange '{self.name}' have a cost of "

@@ -172,8 +172,8 @@ class Automaton:
     def _tidy(self, block: KeyBlock) -> None:
         """Remove a block that is mostly unused; its keys move to the last one.
 
-        So of every block but the last at least one part of SPARSE is in use, whatever was bound and unbound.
-        A key is moved after three times its bits were freed.
+        So at least one bit of ``SPARSE`` is in use in every block except the last. A key is moved only after
+        three times as many bits as it has were freed.
         """
         if block.used * SPARSE < block.size:
             self.blocks.remove(block)

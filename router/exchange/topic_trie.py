@@ -1,7 +1,7 @@
 """Binding keys of a topic exchange, word by word in a trie.
 
-Responsible for keys that a trie matches quickly whatever else is bound: those with ``#`` at the end only and
-with ``*`` among the first words only (``is_trie_key``). Not for all other keys (see ``topic_automaton``).
+For keys that a trie always matches quickly: those with ``#`` at the end only and with ``*`` among the first
+words only (``is_trie_key``). Other keys are in ``topic_automaton``.
 """
 
 from leveret.router.exchange.base import Binding

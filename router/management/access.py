@@ -84,7 +84,7 @@ def in_vhost(call: "Call") -> None:
 
 
 def entering_vhost(call: "Call") -> None:
-    """Require permission to open the virtual host, also from administrators, whatever the method."""
+    """Require permission to open the virtual host, also from administrators, for every HTTP method."""
     in_vhost(call)
     if not call.user.may_enter(call["vhost"]):
         raise not_authorised("Access refused.")

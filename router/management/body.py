@@ -113,7 +113,7 @@ def table(body: Object, name: str) -> Object:
 def fields(what: str, values: Object) -> Object:
     """Convert a JSON object to a field table; ``what`` is the word for one of its entries in errors.
 
-    Raises HttpError 400 for what no field table holds.
+    Raises HttpError 400 for a value that a field table cannot hold.
     """
     found = {}
     for name, value in values.items():

@@ -130,7 +130,7 @@ class Consumer(Receiver):
         return self.queue
 
     def prepare(self) -> Slicing[None]:
-        """Do in slices what is needed before the consumer is added to its queue: here nothing."""
+        """Prepare the consumer, in slices, before it is added to its queue. The base class does nothing."""
         return
         yield
 

@@ -6,7 +6,7 @@ SHOWN = 24  # characters of a selector's part that an error text shows
 class SelectorError(Exception):
     """A selector that cannot be compiled.
 
-    ``message`` says what is wrong; ``column`` is the position, in characters of the whole text from 1, line
+    ``message`` names the fault; ``column`` is its position, in characters of the whole text from 1, line
     breaks included. ``str(error)`` ends with the column, and is short enough for an AMQP reply text.
     """
 

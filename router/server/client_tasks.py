@@ -166,8 +166,8 @@ async def _write(
 
 
 async def _ignore(stream: trio.abc.ReceiveStream, peer: ClientPeer) -> None:
-    """Read on until the client disconnects: closing a socket with unread bytes destroys what was sent
-    last.
+    """Discard input until the client disconnects: closing a socket with unread bytes would destroy the bytes
+    that were sent last.
     """
     while await peer.receive(stream, IGNORED):
         pass

@@ -1,7 +1,7 @@
 """A client's connection in any protocol: login, pauses, alarms, heartbeats and the end.
 
-Sans-IO: bytes come in by ``receive`` and leave through the outbox. The order of commands, what they do, and
-the form of replies and errors belong to the protocol, see ``connection_hooks``.
+Sans-IO: ``receive`` takes bytes, and the outbox has the bytes to send. The protocol defines the commands,
+their order, and the form of replies and errors, see ``connection_hooks``.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     sessions. It calls ``log_in`` and ``enter`` for the client's login, and ``postpone`` or ``resume_after``
     when commands must wait for a later turn. At the end of each read it joins ``Broker.commit_waiters`` if
     replies or confirms are outstanding, and calls ``block_publisher`` while an alarm is raised, and
-    ``count_incomplete`` for what has arrived in part.
+    ``count_incomplete`` for commands that have arrived in part.
 
     ``loopback`` is True for a client on this machine, ``proven_user`` is the user name in its verified
     certificate. ``since`` is the start in seconds since the epoch. ``unfinished`` is True if commands wait

@@ -1,7 +1,7 @@
 """Work of a session's commands that may take several turns.
 
-Responsible for doing it in order: commands behind unfinished work wait until that is over. How long a turn
-may take is in ``turns/budget``.
+Responsible for the order: later commands wait until unfinished work has ended. ``turns/budget`` has the time
+budget of a turn.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from leveret.router.turns.backlog import Backlog, LongWork, Slices
 class CommandWork:
     """The work of one session.
 
-    ``where`` names the session in the log. ``unfinished`` is the work of the last command that goes on in
+    ``where`` names the session in the log. ``unfinished`` is the work of the last command, if it continues in
     later turns. ``parts`` collects the work of the current step while the steps of a transaction are done.
     """
 

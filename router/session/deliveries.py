@@ -188,7 +188,7 @@ class Deliveries:
         self._starving.discard(consumer)
         self.delivery_counters.redeliver += consumer.redelivered
 
-    # -- what is held ----------------------------------------------------------------------------------------
+    # -- unacknowledged messages -----------------------------------------------------------------------------
 
     def give_back(self) -> Slices:
         """Requeue all unacknowledged messages of the ended session, in slices.

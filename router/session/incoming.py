@@ -1,8 +1,8 @@
 """Messages that a session publishes: handing them to their queues and confirming them.
 
 Responsible for the order in which a message reaches its queues, in slices if there are many queues, and for
-the publisher confirms that follow. Permissions and routing are in ``publishing``; what a transaction does
-with its publishes is in ``transactions``.
+the publisher confirms that follow. Permissions and routing are in ``publishing``; ``transactions`` commits
+publishes of transactions.
 """
 
 from collections.abc import Callable, Sequence

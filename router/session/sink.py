@@ -1,4 +1,4 @@
-"""Interface of a session to the protocol: what it sends to its client."""
+"""Interface of a session to the protocol: the deliveries, returns and errors for its client."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -42,7 +42,7 @@ from leveret.router.turns.backlog import Slices
 
 
 class StompState(Enum):
-    """What the broker waits for."""
+    """State of a connection: the frame or event that the broker waits for."""
 
     LOGIN = auto()
     PROOF = auto()  # the result of the login

@@ -35,7 +35,7 @@ def read_message(route: bytes, frames: bytes) -> Message | None:
         return None
     try:
         return Message.from_frames(route, frames)
-    except Exception:  # whatever is wrong with its properties
+    except Exception:  # any fault in its properties
         return None
 
 

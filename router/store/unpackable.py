@@ -90,7 +90,7 @@ class Unpackable:
 def find_unpackable(
     publishes: Sequence[Publish], touched: Iterable[Touched], logs: Mapping[int, Log], wall_offset: int
 ) -> list[Unpackable]:
-    """Return everything that cannot be packed even by itself. ``logs``: the logs by their ids.
+    """Return the records that cannot be packed even one by one. ``logs`` are by their ids.
 
     The result is empty if no record at all can be packed, for example for lack of memory, because no single
     record is the cause then.

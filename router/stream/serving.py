@@ -27,7 +27,7 @@ from leveret.router.stream.readers import Readers
 from leveret.router.stream.seek import seek
 from leveret.router.values.counters import DeliveryCounters
 
-FILTERED = DRAIN // 2  # a visit of a reader with a filter counts as so many messages
+FILTERED = DRAIN // 2  # messages that a visit of a reader with a filter counts as
 WOKEN = 64  # readers at the end of the stream that are woken before others are served
 DECODED = 16  # chunks whose decoded messages are kept for the next reader
 NOTED = 1000  # messages that a named reader may pass before its position is stored

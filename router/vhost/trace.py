@@ -51,7 +51,7 @@ class Firehose:
             session.set_tracing(on=on)
 
     def unbound(self) -> None:
-        """Note that the trace exchange has lost its last binding: end tracing that was on until then."""
+        """End tracing that was to be on until the trace exchange has lost its last binding."""
         if self._until_unbound:
             self.switch(on=False)
 

@@ -199,7 +199,7 @@ class VHost:
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> Slicing[Binding]:
-        """Do the same as ``bind`` in slices, because compiling a selector may take long. Also raises
+        """Bind like ``bind``, in slices because compiling a selector may take long. Also raises
         NotFound, if either end has been deleted meanwhile.
         """
         arguments = arguments or {}
@@ -283,7 +283,7 @@ class VHost:
         return queue
 
     def find_queue(self, name: str, owner: object | None) -> AnyQueue:
-        """Do the same as ``queue_for``, as a use of the queue."""
+        """Return the queue of this name like ``queue_for``, and restart its ``x-expires`` time."""
         queue = self.queue_for(name, owner)
         queue.last_used = self.host.now
         return queue

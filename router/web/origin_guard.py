@@ -61,7 +61,7 @@ def check_origin(request: Request, origins: Sequence[str]) -> None:
 
 
 def is_local(name: str) -> bool:
-    """Return True if a host name or address always stands for this machine, whatever a name server says."""
+    """Return True if a host name or address always means this machine, independent of name servers."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

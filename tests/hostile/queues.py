@@ -46,7 +46,7 @@ async def cancelled_consumers(attack: Attack) -> None:
 
 @scenario()
 async def consumers_of_a_deleted_queue(attack: Attack) -> None:
-    """A queue with 20,000 consumers is deleted: each is told."""
+    """A queue with 20,000 consumers is deleted: each gets basic.cancel."""
     client = await attack.client()
     await declare(client, 1, {})
     count = attack.many(20_000)

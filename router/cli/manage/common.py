@@ -38,7 +38,7 @@ def managed(command: Command) -> Command:
 
 
 def changing(command: Command) -> Command:
-    """Do the same as ``managed``, and add ``--quiet``, which ``report`` respects, to a command with
+    """Add ``--quiet``, which ``report`` respects, and the options of ``managed`` to a command with
     changes.
     """
     return click.option(

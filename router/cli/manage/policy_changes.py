@@ -1,7 +1,7 @@
 """Work out which existing queues get another policy when policies are set, changed or deleted.
 
 Responsible for choosing the policy of a queue as the broker does: the highest priority, then the first name.
-Not for what the settings of a policy delete (see ``data_loss``).
+``data_loss`` describes the settings that delete messages or queues.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

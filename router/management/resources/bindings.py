@@ -2,7 +2,7 @@
 
 A binding has no name: among the bindings between the same two objects its ``properties_key`` identifies it.
 That is the binding key, percent-encoded, and "~" with a hash of the arguments if there are any. In a path the
-binding key may stand as it is or percent-encoded once more (``is_properties_key``), as in RabbitMQ.
+binding key may be unencoded or percent-encoded once more (``is_properties_key``), as in RabbitMQ.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Iteration over the ready messages of a queue without delivering them, in slices.
 
-Responsible for reading messages that are only on disk, and for releasing them. Not for what is done with the
-messages (see ``message_browsing``).
+Responsible for reading messages that are only on disk, and for releasing them. ``message_browsing`` shows,
+moves and deletes the messages.
 """
 
 from collections.abc import Iterable, Iterator

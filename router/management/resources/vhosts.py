@@ -91,7 +91,7 @@ def _metadata(call: Call) -> VHostMetadata | None:
 
 
 def delete_vhost(call: Call) -> ResponseSteps[Response]:
-    """Delete a virtual host; the response comes after all of it is deleted, which goes on if the client
+    """Delete a virtual host; respond when all its objects are deleted. The deletion continues if the client
     disconnects.
     """
     yield from finished(call.administration.delete_vhost(find_vhost(call).name))

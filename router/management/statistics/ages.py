@@ -9,7 +9,7 @@ sample.
 from typing import NamedTuple
 
 MOST = 1024  # marks; beyond that, those close to a neighbour in relation to their age are removed
-NEAR = 64  # the part of its age that a mark may be apart from the one before
+NEAR = 64  # neighbouring marks are at most 1/64 of their age apart
 
 
 class Mark(NamedTuple):
@@ -29,7 +29,7 @@ class Ages:
         self._marks: list[Mark] = []
 
     def sample(self, next_number: int, oldest: int | None, now: int) -> None:
-        """Note the next number; marks older than ``oldest``, the oldest existing number, are removed."""
+        """Record the next number; marks older than ``oldest``, the oldest existing number, are removed."""
         marks = self._marks
         if marks and marks[-1].number == next_number:
             marks[-1] = marks[-1]._replace(last=now)

@@ -110,8 +110,8 @@ def read_payload(files: Files, directory: Path) -> bytes | None:
     """Return the MessagePack value of a data directory's checkpoint; None if there is no checkpoint yet.
 
     Raises DamageError, and FormatError if another version wrote it. The checkpoint is on disk afterwards,
-    even if the process that wrote it was killed, so that files which only the one before needed may be
-    removed.
+    even if the process that wrote it was killed, so that files which only the previous checkpoint needed may
+    be removed.
     """
     path = directory / NAME
     files.sync_directory(directory)

@@ -14,8 +14,8 @@ There is one checksum for the bytes that are written and synced together, comput
 hold up the broker. The mark is random and unique to the file, so that neither older bytes on the disk nor a
 message that carries a piece of a journal can be mistaken for a batch.
 
-Batches are numbered from 1. A file is begun when the one before it is full and synced, or when a write to
-that one failed: then it begins again with the failed batch. ``synced`` is the highest sequence that was on
+Batches are numbered from 1. A new file is begun when the previous file is full and synced, or when a write to
+it failed: then the new file begins with the failed batch. ``synced`` is the highest sequence that was on
 disk when the header or the batch was written.
 
 Reading a file ends where there is no batch with the next sequence. If a later batch of the file, or the

@@ -160,7 +160,7 @@ def _shown(header: Header) -> str:
 
 
 def _corrected(path: Path, data: bytes, header: Header, expected: int) -> Header:
-    """Return a header without what its first batches contradict, or what no broker writes."""
+    """Return a header with values that contradict its first batches, or that no broker writes, corrected."""
     first, synced, mark = header
     batch = batch_at(path, data, FILE_HEADER, mark)
     if batch is None and not _any_batch(path, data, mark):

@@ -216,7 +216,7 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
 
 
 def _must_be_free(record: PublishRecord, queues: dict[int, RecoveredQueue]) -> None:
-    """Raise RecordError if another message has one of the positions, or none can have it."""
+    """Raise RecordError if another message has one of the positions, or if a position is impossible."""
     for queue_id, position, _ in record.targets:
         queue = queues.get(queue_id)
         if queue is None:

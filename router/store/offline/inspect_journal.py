@@ -27,7 +27,7 @@ class _Gaps:
         self._unsure: set[int] = set()  # queues without a record since a loss
 
     def lose(self) -> None:
-        """Note that batches are missing here."""
+        """Record that batches are missing at this place."""
         self._unsure = set(self._next)
         self._lost_any = True
 

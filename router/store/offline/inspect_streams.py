@@ -71,7 +71,7 @@ class _Looked:
     size: int
     head: StreamSegment | None
     scanned: ScannedSegment
-    wrong: bool = False  # the segment must be written anew
+    wrong: bool = False  # the segment must be written again
 
     @property
     def is_empty(self) -> bool:
@@ -150,7 +150,7 @@ class _Inspector:
             totals.size -= sum(stored_size(self._queue.entries[position].frames) for position in both)
         self._found.live[path] = SEGMENT_HEAD + sum(run.stop - run.start for run in scanned.runs)
 
-    # -- what is wrong with a segment ------------------------------------------------------------------------
+    # -- faults of a segment ---------------------------------------------------------------------------------
 
     def _judge(self, segment: _Looked) -> None:
         """Check a segment that does not grow any more."""
@@ -221,7 +221,7 @@ class _Inspector:
     def _warn(self, path: Path, place: int, what: str) -> None:
         self._found.warnings.append(Finding(path, place, what))
 
-    # -- what would mend it ----------------------------------------------------------------------------------
+    # -- proposed repairs ------------------------------------------------------------------------------------
 
     def _finish(self, segment: _Looked, runs: list[ChunkRun]) -> None:
         """Propose the repaired segment."""

@@ -299,7 +299,7 @@ def _trusted(files: Files, descriptor: int, index: Index) -> Index:
 
 
 def remake_index(files: Files, path: Path) -> None:
-    """Make the index of a segment anew from its chunks."""
+    """Rebuild the index of a segment from its chunks."""
     files.remove(path.with_suffix(".index"))
     found = segment_end(files, path)
     _mend_index(files, path, [] if found is None else found[2])
