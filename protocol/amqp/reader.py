@@ -12,7 +12,7 @@ from enum import Enum, auto
 from struct import Struct
 
 from leveret.protocol.amqp.codec import decode_method
-from leveret.protocol.amqp.command import Acks, Command, Delivery, Heartbeat, Oversized, Publishes
+from leveret.protocol.amqp.command import Acks, Command, Heartbeat, Publishes
 from leveret.protocol.amqp.constants import (
     FRAME_BODY,
     FRAME_HEADER,
@@ -21,32 +21,32 @@ from leveret.protocol.amqp.constants import (
     FRAME_OVERHEAD,
     SHORTSTR_MAX,
 )
-from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
+from leveret.protocol.amqp.incomplete_content import (
+    CONTENT,
+    HEAD,
+    LARGE,
+    NO_TRAITS,
+    IncompleteContent,
+    content_traits,
+)
+from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message
 from leveret.protocol.amqp.methods import (
     BasicAck,
-    BasicDeliver,
-    BasicGetOk,
     BasicPublish,
-    BasicReturn,
-    Method,
 )
-from leveret.protocol.amqp.properties import Properties
-from leveret.protocol.amqp.traits import Traits, read_traits, scan, traits_of
+from leveret.protocol.amqp.traits import Traits, scan
 from leveret.protocol.errors import (
     AmqpError,
     FrameError,
     NotAllowed,
     ResourceError,
-    SyntaxError_,
     UnexpectedFrame,
 )
 
 END = 0xCE
-HEAD = FRAME.size  # bytes of a frame before its payload
 PUBLISH = b"\x00\x3c\x00\x28"
 ACK = b"\x00\x3c\x00\x50"
 CLOSES = (b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x33")  # connection.close and connection.close-ok
-CONTENT = Struct(">BHIHHQ")  # the content header frame up to its property flags
 ACK_ARGUMENTS = Struct(">QB")
 ACK_END = Struct(">QBB")  # and the octet that ends the frame
 PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
@@ -56,14 +56,10 @@ PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
     FRAME_HEARTBEAT: (0, 0),
 }
 NO_PAYLOAD = (1, 0)  # of an unknown frame type
-LARGE = 1 << 14  # bytes of a frame or a publish from which copying is expensive
 # The incomplete bodies of a connection may have so many times the bytes of the largest one, together
 BEGUN = 8
-# A part of a body is copied if it is less than half of its read, which would stay in memory with it
-SHARE = 2
 HEADS_MAX = 1 << 23  # bytes of memory for the headers of a connection's incomplete contents
 HEAD_COPIES = 2  # of a content header: as a frame and as raw properties
-NO_TRAITS = traits_of(Properties())
 HEAD_COST = 1200  # bytes of memory of an incomplete content besides its header and its body
 
 
@@ -112,7 +108,7 @@ class CommandReader:
         self._need = 0
         # Incomplete contents by channel. The entry of channel 0, which has none, excludes it from the fast
         # path.
-        self._partial: dict[int, _Partial | None] = {0: None}
+        self._partial: dict[int, IncompleteContent | None] = {0: None}
         self._begun = 0  # bytes of their bodies that have arrived
         self._heads = 0  # bytes of memory that their methods and headers take up
         self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, NO_TRAITS)
@@ -245,7 +241,7 @@ class CommandReader:
                                 ):
                                     raw = data[behind + FLAGS_OFFSET : between]
                                     if raw != last_raw:
-                                        traits = scan(raw) or _read_traits(raw, BasicPublish)
+                                        traits = scan(raw) or content_traits(raw, BasicPublish)
                                         last_raw = raw
                                     route, bits, same = data[start + 6 : flags], data[flags] & 3, channel
                                     body_size, frames = wanted, data[behind:end]
@@ -309,17 +305,17 @@ class CommandReader:
             return method
         if len(self._partial) > self.contents_max:
             raise too_many_channels(self.contents_max)
-        self._partial[channel] = _Partial(channel, method)
+        self._partial[channel] = IncompleteContent(channel, method)
         return None
 
     def _content(
-        self, partial: "_Partial | None", data: bytes, kind: int, position: int, last: int
+        self, partial: IncompleteContent | None, data: bytes, kind: int, position: int, last: int
     ) -> Command | None:
         """Parse a content header or body frame; return the command that it completes, or None."""
         if partial is None:
             raise UnexpectedFrame("expected method frame, got non method frame instead")
         if kind == FRAME_HEADER:
-            done = partial.header(data, position, last, self)
+            done = partial.header(data, position, last, self.body_max)
             partial.head = HEAD_COST + HEAD_COPIES * (last - position)
             self._heads += partial.head
             if self._heads > HEADS_MAX and not done:
@@ -338,106 +334,6 @@ class CommandReader:
         if partial.kept:
             self._begun -= partial.size
         return partial.command(self.frame_max)
-
-
-class _Partial:
-    """A method whose content header or body is incomplete."""
-
-    __slots__ = (
-        "_body",
-        "_header",
-        "_left",
-        "_method",
-        "_pieces",
-        "_traits",
-        "channel",
-        "head",
-        "kept",
-        "size",
-    )
-
-    def __init__(self, channel: int, method: Method) -> None:
-        self._method = method
-        self.channel = channel
-        self._header = b""
-        self._body: list[bytearray | memoryview] = []  # as they arrived; large parts are not copied
-        self._pieces = 0  # body frames that were not empty
-        self.size = -1  # size of the body in bytes, known from the header on
-        self._left = 0
-        self.kept = True
-        self.head = 0  # bytes of memory that method and header take up
-        self._traits = NO_TRAITS
-
-    def unexpected(self) -> UnexpectedFrame:
-        """Return the error for a frame that is not the one this content waits for."""
-        what = "header" if self.size < 0 else "body"
-        whose = f" for class {self._method.CLASS_ID}" if self.size < 0 else ""
-        return UnexpectedFrame(
-            f"expected content {what}{whose}, got non content {what} frame instead", cause=self._method
-        )
-
-    def header(self, data: bytes, position: int, last: int, reader: CommandReader) -> bool:
-        """Add the header frame; return True if no body follows."""
-        if self.size >= 0:
-            raise self.unexpected()
-        class_id, weight, size = CONTENT.unpack_from(data, position)[3:]
-        if weight:
-            raise self.unexpected()
-        if class_id != self._method.CLASS_ID:
-            raise UnexpectedFrame(
-                f"expected content header for class {self._method.CLASS_ID}, "
-                f"got one for class {class_id} instead",
-                cause=self._method,
-            )
-        self._traits = _read_traits(data[position + FLAGS_OFFSET : last], self._method)
-        self.size = self._left = size
-        self.kept = size <= reader.body_max
-        self._header = data[position : last + 1]
-        return bool(size == 0)
-
-    def body(self, data: bytes, position: int, last: int) -> bool:
-        """Add a body frame; return True if it was the last."""
-        piece = last - position - HEAD
-        self._left -= piece
-        if self.size < 0 or self._left < 0:
-            raise self.unexpected()
-        if self.kept and piece:
-            self._pieces += 1
-            part = memoryview(data)[position + HEAD : last]
-            if piece >= LARGE and piece * SHARE >= len(data):
-                self._body.append(part)
-            elif self._body and isinstance(joined := self._body[-1], bytearray):
-                joined += part
-            else:
-                self._body.append(bytearray(part))
-        return self._left == 0
-
-    def command(self, frame_max: int) -> Command:
-        """Return the complete command. A body of many frames is framed anew for ``frame_max`` bytes."""
-        method = self._method
-        if not self.kept:
-            return Oversized(self.size)
-        piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self.size
-        body = self._body
-        if any(len(part) != piece for part in body[:-1]):
-            body = [bytearray().join(body)]
-        framed = [frame for part in body for frame in body_frames(self.channel, part, piece)]
-        frames = b"".join([self._header, *framed])
-        assert isinstance(method, BasicPublish | BasicDeliver | BasicGetOk | BasicReturn)
-        route = pack_route(method.exchange, method.routing_key)
-        if isinstance(method, BasicPublish):
-            bits = method.mandatory | method.immediate << 1
-            return Message(route, bits, self.channel, self.size, frames, self._traits)
-        return Delivery(method, Message(route, 0, self.channel, self.size, frames, self._traits))
-
-
-def _read_traits(raw: bytes, method: Method | type[Method]) -> Traits:
-    """Return the traits of a property list, which must be well-formed; ``method`` is named as the cause."""
-    try:
-        return read_traits(raw)
-    except SyntaxError_ as error:
-        error.cause = method
-        raise
 
 
 def too_many_channels(channel_max: int) -> NotAllowed:

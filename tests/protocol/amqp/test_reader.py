@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import encode_method, method_frame
 from leveret.protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
+from leveret.protocol.amqp.incomplete_content import LARGE
 from leveret.protocol.amqp.message import Message
-from leveret.protocol.amqp.reader import LARGE, CommandReader, Scope
+from leveret.protocol.amqp.reader import CommandReader, Scope
 from leveret.protocol.errors import ResourceError
 from tests.protocol.amqp.frames import all_shown, body, each, frame, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods

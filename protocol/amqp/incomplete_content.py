@@ -1,0 +1,122 @@
+"""Incomplete contents: a method with what has arrived of its content header and of its body.
+
+Responsible for a content's frames in their order, and for the command that they make. Not for finding frames
+(see ``reader``).
+"""
+
+from struct import Struct
+
+from leveret.protocol.amqp.command import Command, Delivery, Oversized
+from leveret.protocol.amqp.constants import FRAME_OVERHEAD
+from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
+from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.traits import Traits, read_traits, traits_of
+from leveret.protocol.errors import SyntaxError_, UnexpectedFrame
+
+HEAD = FRAME.size  # bytes of a frame before its payload
+CONTENT = Struct(">BHIHHQ")  # the content header frame up to its property flags
+LARGE = 1 << 14  # bytes of a frame or a publish from which copying is expensive
+# A part of a body is copied if it is less than half of its read, which would stay in memory with it
+SHARE = 2
+NO_TRAITS = traits_of(Properties())
+
+
+class IncompleteContent:
+    """A method whose content header or body is incomplete."""
+
+    __slots__ = (
+        "_body",
+        "_header",
+        "_left",
+        "_method",
+        "_pieces",
+        "_traits",
+        "channel",
+        "head",
+        "kept",
+        "size",
+    )
+
+    def __init__(self, channel: int, method: Method) -> None:
+        self._method = method
+        self.channel = channel
+        self._header = b""
+        self._body: list[bytearray | memoryview] = []  # as they arrived; large parts are not copied
+        self._pieces = 0  # body frames that were not empty
+        self.size = -1  # size of the body in bytes, known from the header on
+        self._left = 0
+        self.kept = True
+        self.head = 0  # bytes of memory that method and header take up
+        self._traits = NO_TRAITS
+
+    def unexpected(self) -> UnexpectedFrame:
+        """Return the error for a frame that is not the one this content waits for."""
+        what = "header" if self.size < 0 else "body"
+        whose = f" for class {self._method.CLASS_ID}" if self.size < 0 else ""
+        return UnexpectedFrame(
+            f"expected content {what}{whose}, got non content {what} frame instead", cause=self._method
+        )
+
+    def header(self, data: bytes, position: int, last: int, body_max: int) -> bool:
+        """Add the header frame; return True if no body follows."""
+        if self.size >= 0:
+            raise self.unexpected()
+        class_id, weight, size = CONTENT.unpack_from(data, position)[3:]
+        if weight:
+            raise self.unexpected()
+        if class_id != self._method.CLASS_ID:
+            raise UnexpectedFrame(
+                f"expected content header for class {self._method.CLASS_ID}, "
+                f"got one for class {class_id} instead",
+                cause=self._method,
+            )
+        self._traits = content_traits(data[position + FLAGS_OFFSET : last], self._method)
+        self.size = self._left = size
+        self.kept = size <= body_max
+        self._header = data[position : last + 1]
+        return bool(size == 0)
+
+    def body(self, data: bytes, position: int, last: int) -> bool:
+        """Add a body frame; return True if it was the last."""
+        piece = last - position - HEAD
+        self._left -= piece
+        if self.size < 0 or self._left < 0:
+            raise self.unexpected()
+        if self.kept and piece:
+            self._pieces += 1
+            part = memoryview(data)[position + HEAD : last]
+            if piece >= LARGE and piece * SHARE >= len(data):
+                self._body.append(part)
+            elif self._body and isinstance(joined := self._body[-1], bytearray):
+                joined += part
+            else:
+                self._body.append(bytearray(part))
+        return self._left == 0
+
+    def command(self, frame_max: int) -> Command:
+        """Return the complete command. A body of many frames is framed anew for ``frame_max`` bytes."""
+        method = self._method
+        if not self.kept:
+            return Oversized(self.size)
+        piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self.size
+        body = self._body
+        if any(len(part) != piece for part in body[:-1]):
+            body = [bytearray().join(body)]
+        framed = [frame for part in body for frame in body_frames(self.channel, part, piece)]
+        frames = b"".join([self._header, *framed])
+        assert isinstance(method, BasicPublish | BasicDeliver | BasicGetOk | BasicReturn)
+        route = pack_route(method.exchange, method.routing_key)
+        if isinstance(method, BasicPublish):
+            bits = method.mandatory | method.immediate << 1
+            return Message(route, bits, self.channel, self.size, frames, self._traits)
+        return Delivery(method, Message(route, 0, self.channel, self.size, frames, self._traits))
+
+
+def content_traits(raw: bytes, method: Method | type[Method]) -> Traits:
+    """Return the traits of a property list, which must be well-formed; ``method`` is named as the cause."""
+    try:
+        return read_traits(raw)
+    except SyntaxError_ as error:
+        error.cause = method
+        raise
