@@ -5,9 +5,11 @@ Responsible for a content's frames in their order, and for the command that they
 """
 
 from struct import Struct
+from typing import cast
 
 from leveret.protocol.amqp.command import Command, Delivery, Oversized
 from leveret.protocol.amqp.constants import FRAME_OVERHEAD
+from leveret.protocol.amqp.large_body import LargeBody, begins, is_worth_it
 from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
 from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
 from leveret.protocol.amqp.properties import Properties
@@ -35,6 +37,7 @@ class IncompleteContent:
         "channel",
         "head",
         "kept",
+        "regular",
         "size",
     )
 
@@ -47,6 +50,7 @@ class IncompleteContent:
         self.size = -1  # size of the body in bytes, known from the header on
         self._left = 0
         self.kept = True
+        self.regular = True  # False after frames that no ``LargeBody`` takes
         self.head = 0  # bytes of memory that method and header take up
         self._traits = NO_TRAITS
 
@@ -96,7 +100,6 @@ class IncompleteContent:
 
     def command(self, frame_max: int) -> Command:
         """Return the complete command. A body of many frames is framed anew for ``frame_max`` bytes."""
-        method = self._method
         if not self.kept:
             return Oversized(self.size)
         piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self.size
@@ -104,7 +107,35 @@ class IncompleteContent:
         if any(len(part) != piece for part in body[:-1]):
             body = [bytearray().join(body)]
         framed = [frame for part in body for frame in body_frames(self.channel, part, piece)]
-        frames = b"".join([self._header, *framed])
+        return self._command_of(b"".join([self._header, *framed]))
+
+    def large_body(self, frame_max: int, waiting: bytes, arrived: int) -> LargeBody | None:
+        """Return a buffer for all frames of the content, if its body is large and has begun with frames as
+        large as ``frame_max`` allows. ``waiting`` is the beginning of the next frame, of which ``arrived``
+        bytes are there.
+        """
+        size, begun = self.size, self.begun
+        if not is_worth_it(size, begun + arrived) or not (self.kept and self.regular):
+            return None
+        piece = min(size, frame_max - FRAME_OVERHEAD) if frame_max else size
+        if begun != self._pieces * piece or not begins(waiting, self.channel, min(piece, self._left)):
+            return None
+        body = bytearray().join(self._body)
+        parsed = [self._header, *body_frames(self.channel, body, piece)]
+        return LargeBody(self.channel, parsed, self._left, piece)
+
+    def command_of(self, large: LargeBody) -> Command:
+        """Return the command of this content, all of whose frames are in a buffer."""
+        # Message takes whatever has the bytes' interface: a copy would cost a quarter of the message's time.
+        return self._command_of(cast("bytes", large.frames))
+
+    @property
+    def begun(self) -> int:
+        """The bytes of the body that have been parsed."""
+        return self.size - self._left
+
+    def _command_of(self, frames: bytes) -> Command:
+        method = self._method
         assert isinstance(method, BasicPublish | BasicDeliver | BasicGetOk | BasicReturn)
         route = pack_route(method.exchange, method.routing_key)
         if isinstance(method, BasicPublish):

@@ -125,7 +125,7 @@ class Message:
     @property
     def header_frame(self) -> bytes:
         """Return the content header frame: channel, properties and the size of the body."""
-        return self.frames[: self._body_start()]
+        return bytes(self.frames[: self._body_start()])
 
     @property
     def mandatory(self) -> bool:
@@ -163,13 +163,13 @@ class Message:
     @property
     def raw_properties(self) -> bytes:
         """The property flags and list as they are on the wire."""
-        return self.frames[FLAGS_OFFSET : self._body_start() - 1]
+        return bytes(self.frames[FLAGS_OFFSET : self._body_start() - 1])
 
     @property
     def body(self) -> bytes:
         start = self._body_start()
         if start + FRAME_OVERHEAD + self.size == len(self.frames):
-            return self.frames[start + FRAME_OVERHEAD - 1 : -1]
+            return bytes(memoryview(self.frames)[start + FRAME_OVERHEAD - 1 : -1])
         return b"".join(self._body_pieces(start))
 
     def framed_for(self, channel: int, frame_max: int) -> bytes:
@@ -232,7 +232,7 @@ class BlindCopied(Message):
     @property
     def body(self) -> bytes:
         start = self._body_start() + FRAME_OVERHEAD - 1
-        return self.frames[start : start + self.size]
+        return bytes(memoryview(self.frames)[start : start + self.size])
 
     def framed_for(self, channel: int, frame_max: int) -> bytes:
         return pack_frames(channel, self.raw_properties, self.body, frame_max)

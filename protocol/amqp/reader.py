@@ -29,6 +29,7 @@ from leveret.protocol.amqp.incomplete_content import (
     IncompleteContent,
     content_traits,
 )
+from leveret.protocol.amqp.large_body import LargeBody
 from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message
 from leveret.protocol.amqp.methods import (
     BasicAck,
@@ -103,6 +104,8 @@ class CommandReader:
         self.error: AmqpError | None = None
         self.held = 0  # bytes of memory that incomplete frames and contents take up
         self._together = together
+        self._large: LargeBody | None = None  # the body that is read into its message's buffer
+        self._completed: list[tuple[int, Command]] = []  # its command, for the next ``receive``
         self._waiting: list[bytes] = []  # bytes that were not parsed, in pieces
         self._have = 0
         self._need = 0
@@ -120,7 +123,7 @@ class CommandReader:
         """
         if self.error is not None:
             return []
-        commands: list[tuple[int, Command]] = []
+        commands, self._completed = self._completed, []
         position = 0
         if self._waiting:
             missing = self._need - self._have
@@ -144,6 +147,55 @@ class CommandReader:
             self._keep(data[position:] if position else data)
         return commands
 
+    def body_room(self) -> memoryview | None:
+        """Return where the next bytes of the stream may be read to: into a large message. None if ``receive``
+        must have them.
+        """
+        if self._large is None and (len(self._partial) != 2 or not self._begin_large()):
+            return None
+        assert self._large is not None
+        return self._large.room()
+
+    def _begin_large(self) -> bool:
+        """Make the buffer of the content that is incomplete, if that is worth it."""
+        partial = next(reversed(self._partial.values()))
+        if partial is None or self.error is not None or self.scope is not Scope.CHANNELS:
+            return False
+        waiting = self._waiting
+        first, arrived = (waiting[0], self._have) if waiting else (b"", 0)
+        large = partial.large_body(self.frame_max, first, arrived)
+        if large is None:
+            return False
+        for part in waiting:
+            large.put(part)
+        waiting.clear()
+        self._large = large
+        self._begun += len(large.frames)
+        self.held = self._begun + self._heads
+        return True
+
+    def body_arrived(self, count: int) -> bytes:
+        """Count bytes that were read to ``body_room``; return those that ``receive`` must have: none as long
+        as they are the frames of the large message, whose command ``receive(b"")`` returns.
+        """
+        large = self._large
+        assert large is not None
+        regular = large.arrived(count)
+        if regular and not large.complete:
+            return b""
+        self._large = None
+        self._begun -= len(large.frames)
+        channel, partial = self._partial.popitem()
+        assert partial is not None
+        if not regular:
+            partial.regular = False
+            self._partial[channel] = partial
+            return large.unparsed()
+        self._heads -= partial.head
+        self._begun -= partial.begun
+        self._completed.append((channel, partial.command_of(large)))
+        return b""
+
     def incomplete(self) -> bool:
         """Return True if a method still waits for its content."""
         return len(self._partial) > 1
@@ -152,10 +204,17 @@ class CommandReader:
         """Drop contents that are not complete: in scope CLOSES they are skipped."""
         self._partial = {0: None}
         self._begun = self._heads = self.held = 0
+        self._completed.clear()
+        if self._large is not None:  # the rest of its frame is to be skipped
+            large, self._large = self._large, None
+            if rest := large.rest():
+                self._keep(rest)
 
     def forget(self) -> None:
         """Free the memory of incomplete frames and contents: no more bytes will arrive."""
         self._waiting.clear()
+        self._large = None
+        self._completed.clear()
         self._partial.clear()
         self._begun = self._heads = self.held = 0
 

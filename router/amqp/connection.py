@@ -98,6 +98,12 @@ class AmqpConnection(AmqpHandshake):
             ]
         )
 
+    def body_room(self) -> memoryview | None:
+        return None if self.finished else self.wire.reader.body_room()
+
+    def body_arrived(self, count: int) -> bytes:
+        return self.wire.reader.body_arrived(count)
+
     def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:  # noqa: PLR0912 - each way to stop
         """Handle commands in their order; a refused one ends its channel, or the connection.
 

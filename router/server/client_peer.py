@@ -31,6 +31,13 @@ class ClientPeer(Protocol):
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
         """Return up to ``size`` bytes of its stream; none at the end."""
 
+    @property
+    def direct(self) -> bool:
+        """Return True if its bytes are read from the socket unchanged."""
+
+    async def receive_into(self, room: memoryview) -> int:
+        """Read bytes to ``room``, if ``direct``; return their number, 0 at the end."""
+
     def receive_now(self, size: int) -> bytes:
         """Return up to ``size`` bytes that have arrived; none if there are none, or at the end."""
 

@@ -43,6 +43,14 @@ class CoreConnection(Protocol):
     def receive(self, data: bytes) -> int:
         """Handle all commands that these bytes complete; return their number."""
 
+    def body_room(self) -> memoryview | None:
+        """Return where the next bytes may be read to, without a copy; None if ``receive`` must have them."""
+
+    def body_arrived(self, count: int) -> bytes:
+        """Count bytes that were read to ``body_room``; return those that ``receive`` must have. It must be
+        called in any case.
+        """
+
     def drained(self) -> None:
         """Continue after the outbox has room again."""
 
@@ -119,11 +127,22 @@ async def _read(
     what = f"commands of {peer.name}"
     occupant = peer.occupant
     reads = ClientReads(stream, peer, outbox, driver)
-    while data := await reads.read(size):
-        outbox.traffic.read(len(data))
+    while True:
+        data: bytes | bytearray = b""
+        room = connection.body_room() if peer.direct else None
+        if room is None:
+            data = await reads.read(size)
+            received = len(data)
+        else:
+            received = await peer.receive_into(room)
+        if not received:
+            return
+        outbox.traffic.read(received)
         count = 0
         driver.begin(what)
         try:  # as ``_batch`` does, without the cost of a context manager for each read
+            if room is not None:
+                data = connection.body_arrived(received)
             count = connection.receive(bytes(data))
         except Exception as error:
             connection.crash(error)
@@ -131,14 +150,14 @@ async def _read(
             driver.end()
         # The duration of a batch depends on messages more than on bytes, and other tasks wait for its end.
         # Large messages are sent as fast as they are read, so larger reads do not accumulate.
-        each = len(data) // (count or 1)
+        each = received // (count or 1)
         size = most // 2 if each < SMALL else most
         if each >= LARGE and not driver.outboxes.full:
             size = AT_ONCE * most
         if occupant is not None and connection.vhost is not None:
             occupant.engage()
             occupant = None
-        await driver.throttle(len(data))
+        await driver.throttle(received)
         while not outbox.readable():
             with trio.move_on_after(DISCONNECT_CHECK):
                 await outbox.wait_readable()

@@ -111,6 +111,19 @@ class SocketPeer:
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
+    async def receive_into(self, room: memoryview) -> int:
+        """Read bytes from the socket to ``room``; return their number, 0 at the end. Raises
+        BrokenResourceError. Only for a connection that is ``direct``.
+        """
+        while True:
+            await trio.lowlevel.wait_readable(self.socket)
+            try:
+                return os.readv(self.socket.fileno(), [room])
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
     def has_disconnected(self) -> bool:
         """Return True if the client has ended its side, even if unread bytes remain."""
         poll = select.poll()

@@ -146,6 +146,15 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.log = self.log.bind(user=user.name, vhost=vhost.name, client=client)
         self.log.info("connection opened")
 
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def body_room(self) -> memoryview | None:
+        """See ``CoreConnection``; only AMQP's large messages are read without a copy."""
+        return None
+
+    def body_arrived(self, count: int) -> bytes:
+        raise NotImplementedError
+
     # -- commands that wait ----------------------------------------------------------------------------------
 
     def pause(self) -> None:

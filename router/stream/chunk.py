@@ -101,7 +101,7 @@ class Encoder:
         """Return the entry of a message at an offset."""
         frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
         start = FRAME.unpack_from(frames)[2] + 8
-        header = frames[:start]
+        header = bytes(frames[:start])
         route = message.route
         split = self._known.get(header) or self._learn(header)
         if split is None:
@@ -131,7 +131,7 @@ class Encoder:
         """Return the entries of messages that differ only in their bodies, from the offset ``first`` on."""
         message = messages[0]
         start = FRAME.unpack_from(message.frames)[2] + 8
-        split = self._known.get(message.frames[:start])
+        split = self._known.get(bytes(message.frames[:start]))
         if split is None or message.channel != CHANNEL or len(message.frames) != len(messages[-1].frames):
             return [self.entry(each, offset) for offset, each in enumerate(messages, first)]
         before, behind = split
