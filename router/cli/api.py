@@ -56,7 +56,7 @@ class Api:
         try:
             port = parts.port
         except ValueError:
-            raise WrongUsage("the port in the URL of the API is no number from 1 to 65535") from None
+            raise WrongUsage("the port in the URL of the API is not a number from 1 to 65535") from None
         import urllib3
 
         context = _context(parts.query) if parts.query else None

@@ -30,7 +30,7 @@ form_option = format_option(FORMATS, "For people, a JSON object a line, or the b
 @click.argument("queue")
 @click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
 @click.option(
-    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, as 5s."
+    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, such as 5s."
 )
 @click.option(
     "--settle",
@@ -41,7 +41,9 @@ form_option = format_option(FORMATS, "For people, a JSON object a line, or the b
 )
 @click.option("--prefetch", type=click.IntRange(1, 65535), default=BATCH, show_default=True, metavar="N")
 @click.option("--exclusive", is_flag=True, help="Be the queue's only consumer.")
-@click.option("--argument", "arguments", metavar="NAME=TEXT", multiple=True, help="As x-priority:=5.")
+@click.option(
+    "--argument", "arguments", metavar="NAME=TEXT", multiple=True, help="An argument such as x-priority:=5."
+)
 @click.option(
     "--offset",
     metavar="OFFSET",

@@ -56,7 +56,7 @@ def list_contexts(listing: Listing) -> None:
 @click.option("--url", metavar="URL", help="amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS.")
 @click.option("--api", "api_url", metavar="URL", help="http://USER:PASSWORD@HOST:PORT, or https:// for TLS.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-@click.option("--use", "use_it", is_flag=True, help="Use it from now on.")
+@click.option("--use", "use_it", is_flag=True, help="Use this context from now on.")
 def add(name: str, url: str | None, api_url: str | None, password_stdin: bool, use_it: bool) -> None:
     """Name a broker, or change the URLs of NAME.
 

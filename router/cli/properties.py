@@ -38,7 +38,7 @@ def property_options(command: F) -> F:
             help="Keep the message over a restart, in a durable queue.",
         ),
         click.option("--priority", type=click.IntRange(0, 255), metavar="0-255"),
-        click.option("--expiration", metavar="DURATION", help="Time to live, as 30s; without a unit in ms."),
+        click.option("--expiration", metavar="DURATION", help="Time to live, such as 30s; default unit: ms."),
         click.option("--timestamp", metavar="SECONDS", help='Seconds since 1970, or "now".'),
         *(
             click.option("--" + name.replace("_", "-"), metavar="TEXT", help=HELP.get(name))

@@ -31,7 +31,7 @@ BACKLOG, BACKLOG_BYTES = 10_000, 64 << 20  # copies that wait for a slow reader;
 @click.option("--deliveries", is_flag=True, help="Watch deliveries too.")
 @click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
 @click.option(
-    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, as 5s."
+    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, such as 5s."
 )
 @click.option(
     "--format",

@@ -29,7 +29,7 @@ def parse_duration(text: str) -> int:
     found = DURATION.fullmatch(text.strip())
     length = round(float(found[1]) * UNITS[found[2]]) if found is not None else LONGEST + 1
     if length > LONGEST:
-        raise ValueError(f"{text!r} is not a duration, a number with ms, s, m, h or d, as 500ms or 5m")
+        raise ValueError(f"{text!r} is not a duration, a number with ms, s, m, h or d, such as 500ms or 5m")
     return length
 
 

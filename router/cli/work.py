@@ -87,7 +87,7 @@ class NoCommand(Failure):
 @click.option("--reply", is_flag=True, help="Send the command's output to the message's reply-to.")
 @click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
 @click.option(
-    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, as 5s."
+    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, such as 5s."
 )
 @click.option(
     "--reconnect/--no-reconnect",

@@ -51,7 +51,7 @@ def parse_url(url: str) -> Address:
     try:
         port = parts.port or PORTS[parts.scheme]
     except ValueError:
-        raise BadUrl("the port in the AMQP URL is no number from 1 to 65535") from None
+        raise BadUrl("the port in the AMQP URL is not a number from 1 to 65535") from None
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = given.keys() - set(PARAMETERS)
     if unknown:

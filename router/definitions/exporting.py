@@ -137,9 +137,7 @@ def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[
     yield b"," * (not first and bool(rows)) + b",".join(rows) + b"]"
     if left_out:
         log = structlog.get_logger()
-        log.warning(
-            "definitions not exported", section=name, count=left_out, reason="names that are no UTF-8"
-        )
+        log.warning("definitions not exported", section=name, count=left_out, reason="names are not UTF-8")
 
 
 def export_user(user: User) -> Entry:

@@ -60,8 +60,8 @@ class Endpoint:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise ListenError(
-                        f"cannot listen on {text}: the port is in use; "
-                        f"stop what listens there or choose another with --{self.name.replace('_', '-')}"
+                        f"cannot listen on {text}: the port is in use; stop the program that uses it, "
+                        f"or choose another with --{self.name.replace('_', '-')}"
                     ) from None
                 raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from None
 

@@ -106,7 +106,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
                 await store.finish()
             nursery.cancel_scope.cancel()
         if store is not None and store.broken.is_set():
-            raise StoreFailed("the store failed, see the log; what was confirmed is on disk")
+            raise StoreFailed("the store failed, see the log; every confirmed message is on disk")
 
 
 def make_driver(broker: Broker) -> Driver:
