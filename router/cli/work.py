@@ -133,7 +133,7 @@ def work(
                  2  wrong usage
                  3  as 0, and some messages failed for good
                  4  cut short by a second signal; unfinished messages are back in the queue
-             126, 127  the command cannot be executed, or is not there
+             126, 127  the command cannot be executed, or does not exist
     """
     if dead_letter is not None and (dead_letter_exchange is not None or dead_letter_key is not None):
         raise WrongUsage("--dead-letter cannot be combined with --dead-letter-exchange or --dead-letter-key")
