@@ -1,6 +1,12 @@
 """The measurements themselves: each runs on a broker that keeps its word, and writes what it found."""
 
+import signal
+import subprocess
+import sys
+import time
+
 import msgspec
+import pika
 import pytest
 from click.testing import CliRunner
 
@@ -43,6 +49,55 @@ def test_the_table_that_it_prints_says_that_nothing_was_lost(broker: Broker):
     result = CliRunner().invoke(main, arguments)
     assert "none lost" in result.stdout
     assert "p99" in result.stdout
+
+
+def test_the_command_measures_brokers_beside_each_other(broker: Broker):
+    arguments = ["bench", "--url", broker.url, "--beside", broker.url, "--seconds", "0.2", "--warm-up", "0.1"]
+    found = msgspec.json.decode(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    (other,) = found["beside"]
+    assert other["url_host"] == found["url_host"] == f"{broker.host}:{broker.port}"
+    assert other["ratio"] == pytest.approx(found["result"]["received"] / other["result"]["received"], 0.01)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("amqp://guest:guest@127.0.0.1:1", "127.0.0.1:1: Connection refused"),
+        ("amqp://guest:wrong@{address}", "{address}: the broker refused: 403 ACCESS_REFUSED"),
+    ],
+)
+def test_a_broker_beside_is_looked_at_before_anything_is_measured(broker: Broker, wrong, said):
+    address = f"{broker.host}:{broker.port}"
+    result = CliRunner().invoke(
+        main, ["bench", "--url", broker.url, "--beside", wrong.format(address=address)]
+    )
+    assert result.exit_code == 1
+    assert result.output.startswith(f"leveret: {said.format(address=address)}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_deletes_its_queue(broker: Broker, number):
+    command = [sys.executable, "-m", "leveret", "bench", "--url", broker.url, "--seconds", "60"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    connection = pika.BlockingConnection(pika.URLParameters(broker.url))
+
+    def exists() -> bool:
+        channel = connection.channel()
+        try:
+            channel.queue_declare(f"bench-{process.pid}-0", passive=True)
+        except pika.exceptions.ChannelClosedByBroker:
+            return False
+        return True
+
+    deadline = time.monotonic() + 20
+    while not exists() and time.monotonic() < deadline:
+        connection.process_data_events(0.05)
+    process.send_signal(number)
+    assert process.wait(20) != 0
+    assert time.monotonic() < deadline, "it never declared its queue"
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker):
+        connection.channel().queue_declare(f"bench-{process.pid}-0", passive=True)
+    connection.close()
 
 
 KEPT = {"began": "2030-01-01T00:00+00:00", "load": 0.5, "seconds": 3.0}

@@ -45,7 +45,7 @@ class LatencySummary(msgspec.Struct, frozen=True):
 
 class BenchResult(msgspec.Struct, frozen=True):
     """Rates in messages a second while measuring; total counts; CPU use of the generator's two sides in
-    cores.
+    cores; the seconds that were measured.
     """
 
     published: float
@@ -56,6 +56,7 @@ class BenchResult(msgspec.Struct, frozen=True):
     publishers_cpu: float
     consumers_cpu: float
     latency: LatencySummary | None = None
+    seconds: float = 0.0
 
 
 def bench(
@@ -234,4 +235,5 @@ def _result(
         publishers_cpu=published.cpu,
         consumers_cpu=received.cpu if received else 0.0,
         latency=LatencySummary.of(histogram),
+        seconds=(received or published).seconds,
     )

@@ -44,7 +44,7 @@ def bench_connections(target: BenchTarget, load: Load, seconds: float, warm_up: 
             meter.note(closed)
     meter.note(closed, end=True)
     report = meter.report({"": closed}, 0)
-    return BenchResult(report.rate, 0.0, report.rate, opened, closed, report.cpu, 0.0)
+    return BenchResult(report.rate, 0.0, report.rate, opened, closed, report.cpu, 0.0, seconds=report.seconds)
 
 
 def _script(target: BenchTarget) -> list[tuple[bytes, type[m.Method]]]:

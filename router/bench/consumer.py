@@ -108,7 +108,9 @@ def consume_all(run: BenchRun, number: int, pipe: Pipe) -> None:
         pipe.send("ready")
         finished = False
         while not finished:
-            for key, _ in selector.select(END_CHECK):
+            found = selector.select(END_CHECK)
+            meter.note(received)
+            for key, _ in found:
                 if key.data is None:
                     finished = pipe.recv() == "finish"
                 else:

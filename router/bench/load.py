@@ -39,6 +39,11 @@ class BenchTarget:
     password: str = "guest"
     vhost: str = "/"
 
+    @property
+    def address(self) -> str:
+        """Return host and port, without the password."""
+        return f"{self.host}:{self.port}"
+
     @classmethod
     def parse(cls, url: str) -> "BenchTarget":
         """Parse ``amqp://user:password@host:port/vhost``, with RabbitMQ's defaults. Raises BenchError."""
@@ -227,6 +232,15 @@ class Load:
         if self.rate or 0 < self.window <= SAMPLED:
             return 1
         return SAMPLED if self.ordered else 0
+
+    @property
+    def without_stamps(self) -> str:
+        """Return why no message has a timestamp, so that no latency is measured; "" if some have one."""
+        if self.stamped:
+            return ""
+        if self.size < SMALLEST_STAMPED:
+            return f"not measured: a body needs {SMALLEST_STAMPED} bytes for it"
+        return "not measured: messages of several publishers or queues come in no order; use --rate"
 
     def expected(self, sent: int) -> int:
         """Return the number of deliveries that result from ``sent`` publishes."""

@@ -7,6 +7,7 @@ import contextlib
 import math
 import multiprocessing
 import resource
+import signal
 import time
 from collections.abc import Callable
 from ctypes import c_double, c_uint64
@@ -20,6 +21,7 @@ from leveret.router.bench.load import BenchError, BenchTarget, Load
 
 CONTEXT = multiprocessing.get_context("fork")
 LOWEST, HIGHEST, DIGITS = 1, 600_000_000, 3  # range and precision of latencies, in us
+SHORTEST = 1e-6  # seconds
 T = TypeVar("T")
 
 
@@ -68,7 +70,7 @@ class BenchRun:
 @dataclass
 class ProcessReport:
     """Results of a process: messages by queue, the sum of the low bytes of their numbers, messages a second,
-    CPU use in cores, and latencies in us as an encoded histogram.
+    CPU use in cores, latencies in us as an encoded histogram, and the seconds that were measured.
     """
 
     counts: dict[str, int]
@@ -76,6 +78,7 @@ class ProcessReport:
     rate: float
     cpu: float
     latencies: bytes = b""
+    seconds: float = 0.0
 
     def add(self, other: "ProcessReport") -> None:
         """Add the results of another process of the same side."""
@@ -84,18 +87,22 @@ class ProcessReport:
         self.checksum += other.checksum
         self.rate += other.rate
         self.cpu += other.cpu
+        self.seconds = max(self.seconds, other.seconds)
 
 
 @dataclass
 class Meter:
-    """Rate and CPU use between the start of measuring and its end."""
+    """Rate and CPU use between the start of measuring and its end, or the last message if there is no end."""
 
     run: BenchRun
     _marks: list[tuple[int, float, float]] = field(default_factory=list)
+    _last: tuple[int, float] = (-1, 0.0)  # the highest count, and when it was reached
 
     def note(self, count: int, *, end: bool = False) -> None:
         """Set the number of messages so far; ``end``: no more will follow."""
         now = time.monotonic()
+        if count != self._last[0]:
+            self._last = count, now
         if not self._marks and now >= self.run.begin:
             self._marks.append((count, *clocks()))
         if len(self._marks) == 1 and (end or now >= self.run.end):
@@ -105,7 +112,10 @@ class Meter:
         if len(self._marks) < 2:
             raise BenchError("the run ended before its measurement began: use a larger --count")
         count, seconds, cpu = (last - first for first, last in zip(*self._marks, strict=True))
-        return ProcessReport(counts, checksum, count / seconds, cpu / seconds, latencies)
+        used = cpu / seconds
+        if self.run.end == math.inf:
+            seconds = max(self._last[1] - self._marks[0][1], SHORTEST)
+        return ProcessReport(counts, checksum, count / seconds, used, latencies, seconds)
 
 
 def latencies() -> HdrHistogram:
@@ -134,7 +144,12 @@ def start(
 
 
 def _child(work: Callable[[BenchRun, int, Pipe], None], run: BenchRun, number: int, pipe: Pipe) -> None:
-    """Run one side in its process; send its exception in place of a result."""
+    """Run one side in its process; send its exception in place of a result.
+
+    The parent ends it: an interrupt is for the parent, which deletes the queues before it ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         work(run, number, pipe)
     except (BenchError, OSError) as error:

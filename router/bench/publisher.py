@@ -297,6 +297,7 @@ def publish_all(run: BenchRun, number: int, pipe: Pipe) -> None:
     pipe.send("ready")
     pipe.recv()
     side.begin()
+    meter.note(0)
     while side.turn(time.monotonic()):
         counters.sent[number] = side.sent
         counters.confirmed[number] = side.confirmed

@@ -46,7 +46,15 @@ def bench_replies(target: BenchTarget, load: Load, seconds: float, warm_up: floa
         raise BenchError(f"{report.counts} requests were answered, but {answered.counts} came")
     count = sum(report.counts.values())
     return BenchResult(
-        report.rate, 0.0, report.rate, count, count, report.cpu, answered.cpu, LatencySummary.of(histogram)
+        report.rate,
+        0.0,
+        report.rate,
+        count,
+        count,
+        report.cpu,
+        answered.cpu,
+        LatencySummary.of(histogram),
+        report.seconds,
     )
 
 

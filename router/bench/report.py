@@ -1,6 +1,8 @@
 """Terminal output of a benchmark: a progress line during the run, then a table."""
 
+import math
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 
@@ -14,6 +16,7 @@ from leveret.router.bench.load import Load
 from leveret.router.bench.sink import Ceiling
 
 REFRESH = 0.5  # seconds
+SHORT = 0.2  # seconds that a measurement must last for its rates to be worth anything
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
@@ -54,24 +57,53 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self._live.update(Text(f"{line}   received {rates[2]:,.0f}/s"), refresh=True)
 
 
-def table(load: Load, result: BenchResult, ceiling: Ceiling | None) -> Table:
-    """Return the table of results of a run."""
-    made = Table(show_header=False)
-    made.add_row("published", f"{result.published:,.0f} msg/s")
+def ratio(ours: BenchResult, theirs: BenchResult) -> float | None:
+    """Return how many times as many messages one broker delivers a second; None if the other one none."""
+    return round(ours.received / theirs.received, 3) if theirs.received else None
+
+
+def table(load: Load, results: Mapping[str, BenchResult], ceiling: Ceiling | None, why: str = "") -> Table:
+    """Return the table of results of a run, by the addresses of the brokers.
+
+    ``why`` says why there are no latencies.
+    """
+    found = list(results.values())
+    made = Table(show_header=len(found) > 1)
+    for column in ("", *results):
+        made.add_column(column)
+
+    def add(name: str, text: Callable[[BenchResult], str]) -> None:
+        made.add_row(name, *map(text, found))
+
+    add("published", lambda each: f"{each.published:,.0f} msg/s")
     if load.window:
-        made.add_row("confirmed", f"{result.confirmed:,.0f} msg/s")
-    made.add_row("received", f"{result.received:,.0f} msg/s")
-    made.add_row("in all", f"{result.sent_in_all:,} sent, {result.received_in_all:,} received, none lost")
-    if result.latency is not None:
-        shown = result.latency.percentiles
-        made.add_row("latency, of", f"{result.latency.count:,} messages")
-        for percentile in (50.0, 90.0, 99.0, 99.9, 100.0):
-            name = "max" if percentile == 100 else f"p{percentile:g}"
-            made.add_row(f"  {name}", f"{shown[percentile] / 1000:,.3f} ms")
-    made.add_row("generator", f"{result.publishers_cpu:.0%} + {result.consumers_cpu:.0%} of a core")
+        add("confirmed", lambda each: f"{each.confirmed:,.0f} msg/s")
+    add("received", lambda each: f"{each.received:,.0f} msg/s")
+    if len(found) > 1:
+        add("ratio", lambda each: "" if each is found[0] else f"{ratio(found[0], each) or math.nan:.2f}")
+    add("in all", lambda each: f"{each.sent_in_all:,} sent, {each.received_in_all:,} received, none lost")
+    if any(each.seconds < SHORT for each in found):
+        add("measured", lambda each: f"{each.seconds:.3f} s: too short for a rate, use a larger --count")
+    _add_latencies(made, found, why)
+    add("generator", lambda each: f"{each.publishers_cpu:.0%} + {each.consumers_cpu:.0%} of a core")
     if ceiling is not None:
         made.add_row(
             "its ceiling",
             f"{ceiling.published:,.0f} published, {ceiling.received:,.0f} received a second by one each",
         )
     return made
+
+
+def _add_latencies(made: Table, found: Sequence[BenchResult], why: str) -> None:
+    """Add rows for the latencies, or one that says why there are none."""
+    if not any(each.latency for each in found):
+        if why:
+            made.add_row("latency", why)
+        return
+    made.add_row(
+        "latency, of", *(f"{each.latency.count:,} messages" if each.latency else "-" for each in found)
+    )
+    for percentile in (50.0, 90.0, 99.0, 99.9, 100.0):
+        name = "max" if percentile == 100 else f"p{percentile:g}"
+        shown = (each.latency.percentiles[percentile] if each.latency else None for each in found)
+        made.add_row(f"  {name}", *("-" if us is None else f"{us / 1000:,.3f} ms" for us in shown))

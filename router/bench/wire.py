@@ -47,7 +47,7 @@ class BlockingConnection:
         try:
             self.socket = socket.create_connection((target.host, target.port), timeout)
         except OSError as error:
-            raise BenchError(f"{target.host}:{target.port}: {error.strerror or error}") from None
+            raise BenchError(f"{target.address}: {error.strerror or error}") from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = CommandReader(0, BODY_MAX)
         self._commands: deque[tuple[int, Command]] = deque()
@@ -130,11 +130,11 @@ class BlockingConnection:
 
 def check_target(target: BenchTarget) -> None:
     """Connect to a broker and log in. Raises BenchError, with the address, if either fails."""
-    address = f"{target.host}:{target.port}"
     try:
         BlockingConnection(target, timeout=CHECK).close()
     except BenchError as error:
-        raise BenchError(f"{address}: {str(error).removeprefix(f'{address}: ')}") from None
+        reason = str(error).removeprefix(f"{target.address}: ")
+        raise BenchError(f"{target.address}: {reason}") from None
 
 
 def refusal(data: bytes) -> str:

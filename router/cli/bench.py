@@ -2,6 +2,8 @@
 
 import math
 import os
+import signal
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -10,6 +12,10 @@ from leveret.protocol.json_text import encode_json
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.formats import format_option
 from leveret.router.cli.lazy_group import LazyGroup
+
+if TYPE_CHECKING:
+    from leveret.router.bench.benchmark_run import BenchResult
+    from leveret.router.bench.load import BenchTarget, Load
 
 # Options that have an effect on a workload other than messages.
 TAKES: dict[str, set[str]] = {
@@ -26,7 +32,7 @@ TAKES: dict[str, set[str]] = {
         "form",
         "as_json",
     },
-    "connections": {"url", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
+    "connections": {"url", "beside", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
 }
 
 
@@ -38,6 +44,12 @@ TAKES: dict[str, set[str]] = {
     show_envvar=True,
     show_default=True,
     help="The broker.",
+)
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="URL",
+    help="Another broker to measure after it, in a column of its own; may be repeated.",
 )
 @click.option(
     "--workload",
@@ -155,6 +167,7 @@ def bench(
     context: click.Context,
     *,
     url: str,
+    beside: tuple[str, ...],
     workload: str,
     size: int,
     kind: str,
@@ -183,6 +196,8 @@ def bench(
     The run fails if a message was lost, duplicated or changed. Queues and exchanges are made for the run, and
     deleted. The run is given up after 30 seconds without any message.
 
+    --beside measures other brokers with the same load, one after the other, and shows ratios.
+
     bench core measures the core of this leveret by itself.
     """
     if context.invoked_subcommand is not None:
@@ -194,8 +209,9 @@ def bench(
     import msgspec
     from rich.console import Console
 
-    from leveret.router.bench import benchmark_run, churn, replies, report, sink
+    from leveret.router.bench import report, sink
     from leveret.router.bench.load import BenchError, BenchTarget, Load
+    from leveret.router.bench.wire import check_target
 
     load = Load(
         size=size,
@@ -218,31 +234,55 @@ def bench(
         prefix=f"bench-{os.getpid()}",
     )
     try:
-        target = BenchTarget.parse(url)
+        targets = [BenchTarget.parse(each) for each in (url, *beside)]
         load.check()
         if not (publishers and consumers):
             raise BenchError("at least one publisher and one consumer are needed")
     except BenchError as error:
         raise WrongUsage(str(error)) from None
-    errors = Console(stderr=True)
+    results = []
+    signal.signal(signal.SIGTERM, _leave)
     try:
-        if workload == "replies":
-            result = replies.bench_replies(target, load, seconds, warm_up)
-        elif workload == "connections":
-            result = churn.bench_connections(target, load, seconds, warm_up)
-        else:
-            with report.ProgressLine(errors, seconds) as progress:
-                result = benchmark_run.bench(target, load, seconds, warm_up, progress.watch)
+        for target in targets:
+            check_target(target)
+        for target in targets:
+            results.append(_run(workload, target, load, seconds, warm_up))
         top = sink.ceiling(load, min(seconds, 2.0)) if ceiling else None
     except BenchError as error:
         raise Failure(str(error)) from None
+    names = [target.address for target in targets]
     if form == "json":
         settings = msgspec.to_builtins(load) | {"count": count or None}
-        document = {"workload": workload, "url_host": f"{target.host}:{target.port}", "load": settings}
-        document |= {"seconds": seconds, "result": result, "ceiling": top}
+        document = {"workload": workload, "url_host": names[0], "load": settings}
+        document |= {"seconds": seconds, "result": results[0], "ceiling": top}
+        others = zip(names[1:], results[1:], strict=True)
+        document["beside"] = [
+            {"url_host": name, "result": each, "ratio": report.ratio(results[0], each)}
+            for name, each in others
+        ]
         click.echo(msgspec.json.format(encode_json(document), indent=2).decode())
     else:
-        Console().print(report.table(load, result, top))
+        without = load.without_stamps if workload == "messages" else ""
+        Console().print(report.table(load, dict(zip(names, results, strict=True)), top, without))
+
+
+def _run(workload: str, target: "BenchTarget", load: "Load", seconds: float, warm_up: float) -> "BenchResult":
+    """Measure one broker."""
+    from rich.console import Console
+
+    from leveret.router.bench import benchmark_run, churn, replies, report
+
+    if workload == "replies":
+        return replies.bench_replies(target, load, seconds, warm_up)
+    if workload == "connections":
+        return churn.bench_connections(target, load, seconds, warm_up)
+    with report.ProgressLine(Console(stderr=True), seconds) as progress:
+        return benchmark_run.bench(target, load, seconds, warm_up, progress.watch)
+
+
+def _leave(number: int, frame: object) -> None:
+    """End the command on SIGTERM as on an error, so that its queues and exchanges are deleted."""
+    raise SystemExit(128 + number)
 
 
 def _check_options(context: click.Context, workload: str, what: str = "workload") -> None:
