@@ -10,7 +10,7 @@ import pika
 import pytest
 from click.testing import CliRunner
 
-from conformance.bench import page
+from conformance.bench import page, readme
 from conformance.bench.__main__ import QUICK, compare
 from conformance.bench.__main__ import main as run
 from conformance.bench.sides import start
@@ -165,3 +165,23 @@ def test_a_broker_beside_is_measured_too(leveret, capsys, tmp_path):
 def test_no_workload_begins_after_the_time(capsys):
     assert run(["--broker", "leveret", "--minutes", "0", "--only", "transient"]) == 0
     assert "not begun after 0 minutes: transient" in capsys.readouterr().err
+
+
+def test_the_sentences_of_the_readme_quote_messages_that_differ(tmp_path, capsys, monkeypatch):
+    rows = {
+        "transient": {"ragged": 100.0, "same": 900.0},
+        "durable": {"ragged": 50.0},
+        "fresh": {"start": 300.0, "idle": float(40 << 20)},
+        "backlog": {"memory": float(90 << 20)},
+        "topic-100k": {"ragged": 70.0},
+    }
+    for name, figures in rows.items():
+        theirs = {figure: value / 2 for figure, value in figures.items()}
+        page.keep(tmp_path, name, KEPT | {"figures": {"leveret": [figures], "rabbitmq": [theirs]}})
+    monkeypatch.setattr("sys.argv", ["readme", str(tmp_path)])
+    assert readme.main() == 0
+    text = capsys.readouterr().out
+    assert "100 messages a second from one publisher to one consumer, 2.0 times" in text
+    assert "with identical ones it is 900" in text
+    monkeypatch.setattr("sys.argv", ["readme", str(tmp_path / "none")])
+    assert readme.main() == 1

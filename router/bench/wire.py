@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
-from leveret.protocol.amqp.command import Command
+from leveret.protocol.amqp.command import Command, Delivery
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.message import FRAME, pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
@@ -93,6 +93,8 @@ class BlockingConnection:
     def expect(self, reply: type[M]) -> M:
         """Return the next command, which must be this method."""
         _, command = self.next()
+        if isinstance(command, Delivery):
+            raise BenchError("the broker delivered more messages than should have come")
         if not isinstance(command, reply):
             raise BenchError(f"{command} came instead of {reply.NAME}")
         return command

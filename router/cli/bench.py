@@ -17,22 +17,12 @@ if TYPE_CHECKING:
     from leveret.router.bench.benchmark_run import BenchResult
     from leveret.router.bench.load import BenchTarget, Load
 
-# Options that have an effect on a workload other than messages.
-TAKES: dict[str, set[str]] = {
-    "core": set(),
-    "replies": {
-        "url",
-        "workload",
-        "size",
-        "kind",
-        "profile",
-        "publishers",
-        "seconds",
-        "warm_up",
-        "form",
-        "as_json",
-    },
-    "connections": {"url", "beside", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
+# Options that have an effect on a workload other than messages, or on a subcommand.
+EVERYWHERE = {"url", "beside", "workload", "publishers", "seconds", "warm_up", "form", "as_json"}
+TAKES = {
+    "core": set[str](),
+    "replies": EVERYWHERE | {"size", "kind", "profile"},
+    "connections": EVERYWHERE,
 }
 
 
