@@ -1,4 +1,4 @@
-"""What must be there after a crash, what may be, and what may not: kept by those who publish and consume.
+"""Model of a broker across a crash: the messages that must, may and must not be there, recorded by clients.
 
 A message that was routed to three queues leaves three ``Token``s: each is settled on its own, and is in one
 queue at a time even when it is dead-lettered. A token is known by its publisher, the publisher's number for
@@ -46,7 +46,7 @@ class Publication:
 
 @dataclass(slots=True)
 class Commit:
-    """A transaction that only publishes, to queues that nobody consumes from."""
+    """A transaction that only publishes, to queues without consumers."""
 
     tokens: list[Token] = field(default_factory=list)
     confirmed: bool = False

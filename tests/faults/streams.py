@@ -1,4 +1,4 @@
-"""A stream in a broker that is going to be crashed: who writes and reads it, and what must be there then.
+"""Publishers and readers of a stream in a broker that is killed, and the checks of the stream afterwards.
 
 Every offset that anybody was told of belongs to one message for ever; whatever was confirmed is in the stream
 once, in its publisher's order; and a named consumer goes on where it was, give or take what nobody knows to

@@ -1,4 +1,4 @@
-"""What becomes of a data directory between processes: shared, killed, damaged, repaired, looked into."""
+"""A data directory used by several processes: shared, killed, damaged, repaired, inspected."""
 
 import json
 import sys

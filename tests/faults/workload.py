@@ -1,4 +1,4 @@
-"""What goes on in the broker until it is killed: publishers, consumers, transactions, changing topology."""
+"""Load on the broker until it is killed: publishers, consumers, transactions, changes of topology."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What is fuzzed: functions of any bytes that may raise nothing. What a peer is told is no failure.
+"""Targets of the fuzzer: functions of any bytes, which may raise only errors that are reported to a peer.
 
 Each has a few inputs to begin with, which are right or nearly so; that is all the corpus there is.
 """

@@ -39,7 +39,9 @@ def frame(
     size: int | None = None,
     wide: int = 0,
 ) -> bytes:
-    """A client's frame. ``size`` is a wrong one to be told; ``wide`` the bytes to write it in at least."""
+    """Return a client's frame. ``size`` is a wrong size for its header, ``wide`` the least bytes of that
+    field.
+    """
     told = len(payload) if size is None else size
     head = bytes([fin << 7 | rsv << 4 | opcode])
     if told < 126 and not wide:

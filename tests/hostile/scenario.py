@@ -1,4 +1,4 @@
-"""What a scenario is, and what it uses: clients of the broker, its ports, its API."""
+"""Scenarios, and their tools: clients of the broker, its ports, its API."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ GUEST = basic("guest", "guest")
 class Attack:
     """One run of a scenario against ``broker``, in a virtual host of its own; ``scale`` 1 is full size.
 
-    ``paused`` is how long the scenario kept the broker from running, in seconds: nobody could be served then.
+    ``paused`` is the time for which the scenario suspended the broker process, in seconds.
     """
 
     broker: Leveret

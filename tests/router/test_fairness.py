@@ -1,6 +1,6 @@
-"""Whoever shares a limit gets a share: when there is room again, who was served longest ago comes first.
+"""Fair shares of a limit: when messages may be received again, the client served longest ago comes first.
 
-Each test lets sharers with backlogs compete, and demands that nobody gets less than half of an equal share.
+Each test lets clients with backlogs compete; each must get at least half of an equal share.
 """
 
 from collections import Counter

@@ -56,7 +56,7 @@ def publish(routing_key="", body=b"", *, exchange="", mandatory=False, immediate
 
 
 class Client:
-    """A client on channel 1 unless told otherwise. ``log`` holds (channel, method or content) as received."""
+    """A client, on channel 1 by default. ``log`` holds (channel, method or content) as received."""
 
     def __init__(self, transport):
         self.transport = transport

@@ -1,4 +1,4 @@
-"""What the tests of connections ask for.
+"""Fixtures of the tests of connections.
 
 In modules marked ``playbook``, tests that ask for ``connect`` and ``dial`` alone are played to RabbitMQ too,
 by ``conformance.playbooks``.

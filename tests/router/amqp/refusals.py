@@ -1,4 +1,4 @@
-"""What a broker refuses on an open channel, and in which words: the table, as RabbitMQ 3.10 answers it.
+"""Table of commands that RabbitMQ 3.10 refuses on an open channel, with its reply codes and texts.
 
 Owns no way to play it. ``connection`` and ``channel`` name what the refusal ends.
 """

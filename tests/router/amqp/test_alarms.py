@@ -1,4 +1,4 @@
-"""What an alarm does to a connection: it blocks those who publish, from their next publish on."""
+"""Alarms block a connection from its next publish on."""
 
 import pytest
 
@@ -16,7 +16,7 @@ TOLD = {"capabilities": {**CAPABILITIES, "connection.blocked": True}}
 
 @pytest.fixture
 def join(world):
-    """Make a client that can be told that it is blocked, with a queue q."""
+    """Connect a client with the capability connection.blocked, and declare the queue q."""
 
     def join(**options):
         client = world.connect(login=TOLD, **options)

@@ -1,4 +1,4 @@
-"""How many Python functions a message costs on its way: a bound that a slower hot path breaks at once.
+"""Bounds on the number of Python calls for a message.
 
 Nothing is timed. A call of a Python function is what a message mostly pays for, and it is the same number on
 every machine; what C does is not counted. Who lowers a number lowers its bound here; who must raise one says

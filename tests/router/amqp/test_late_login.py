@@ -1,4 +1,4 @@
-"""A login whose password takes long to check: the client waits, and nobody else does."""
+"""A login with a slow password check delays only its own client."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a client sees of a queue whose messages are on disk: it waits, and everything keeps its order."""
+"""A queue with messages on disk, as clients see it: commands wait, and the order is kept."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What takes longer than a turn goes on in later ones: what clients see of it meanwhile and what not."""
+"""Work that continues in later turns, and its intermediate states as clients see them."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""The queue of logins that wait: whose turn it is, at what pace, how many may wait, and who is told what."""
+"""The queue of waiting logins: order, rate, bounds and outcomes."""
 
 import pytest
 
@@ -28,7 +28,7 @@ class Host:
 
 
 class Gate:
-    """A queue with a clock and work done by hand. ``told`` has the outcomes by the order they came in."""
+    """A queue whose clock and threads the test controls. ``told`` has the outcomes in their order."""
 
     def __init__(self, burst=0, per_minute=60) -> None:
         self.host = Host()
@@ -75,7 +75,7 @@ class Gate:
         self.host.now = until
 
     def when(self, label, most=3_600_000) -> int:
-        """ms until a login is told its outcome."""
+        """Return the ms until a login has its outcome."""
         while not any(each[0] == label for each in self.told):
             due = self.host.timers.next_deadline()
             assert due is not None

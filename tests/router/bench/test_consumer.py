@@ -1,4 +1,4 @@
-"""What the consuming side counts, and what it must notice: lost, repeated, swapped and changed deliveries."""
+"""The consuming side counts deliveries, and detects lost, repeated, swapped and changed ones."""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What an operator changes: whom it concerns, at once, and what is kept of it. Texts are RabbitMQ 3.10's."""
+"""Changes by an operator: effects on connections and objects, and persistence. Texts are RabbitMQ 3.10's."""
 
 # ruff: noqa: E501 - a refused change and its error stand on one line
 
@@ -68,7 +68,7 @@ def rows(world) -> list:
 
 
 def refusal(client) -> tuple[int, str]:
-    """What a client is told that may not open the virtual host."""
+    """Return the error of a client that may not open the virtual host."""
     client.login()
     client.tune()
     client.send(m.ConnectionOpen("/"), channel=0)

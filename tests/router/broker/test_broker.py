@@ -84,7 +84,7 @@ def test_timers_are_called_with_the_time_of_the_batch(node):
 
 
 class Told:
-    """A client that is told of confirms, or fails at it."""
+    """A client that counts notifications, or raises in them."""
 
     def __init__(self, *, fails=False):
         self.fails = fails

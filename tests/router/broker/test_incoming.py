@@ -1,4 +1,4 @@
-"""Incomplete messages: what counts, for whom, and which connection is closed when they are too many."""
+"""Incomplete messages: counting by owner, bounds, and the connection that is closed beyond them."""
 
 import sys
 

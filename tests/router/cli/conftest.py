@@ -81,7 +81,7 @@ def broker(running_broker: Broker) -> Iterator[Broker]:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers every request with what the server was told, and remembers it."""
+    """Responds to requests with ``told`` or ``answers`` of the server, and records the requests."""
 
     def answer(self):
         length = int(self.headers.get("content-length") or 0)
@@ -104,7 +104,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    """An API that answers 200 and ``[]`` until it is told otherwise.
+    """An API that responds with 200 and ``[]`` by default.
 
     ``answers`` maps a part of a path to what is answered there, ``told`` is what is answered elsewhere.
     """

@@ -1,4 +1,4 @@
-"""Policies and queue arguments that delete something: what is warned of, and when somebody is asked."""
+"""Warnings and questions about policies and queue arguments that delete messages or queues."""
 
 import json
 

@@ -58,7 +58,7 @@ def test_nothing_is_derived_from_an_invalid_url(url, api):
 
 
 def asked(result):
-    """The address that a command which found nobody there has tried."""
+    """Return the address that a command has tried in vain."""
     assert result.exit_code == 1, result.output
     return result.stderr.split(": ")[1]
 

@@ -1,4 +1,4 @@
-"""What the options of the commands that speak AMQP take and refuse, without a broker."""
+"""Valid and invalid options of the commands that speak AMQP, without a broker."""
 
 import pytest
 from click.testing import CliRunner

@@ -1,4 +1,4 @@
-"""What a command that changes something says it did, and ``--quiet``."""
+"""The line that a command prints after a change, and ``--quiet``."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a message remembers between attempts, without a broker: ``died`` stands in for one."""
+"""Headers of a message between attempts, without a broker: ``died`` stands in for one."""
 
 from dataclasses import replace
 

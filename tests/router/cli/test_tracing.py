@@ -8,7 +8,7 @@ from leveret.router.cli.tracing import MARK, Tracing
 
 
 class FakeApi:
-    """A virtual host with bindings to its trace exchange; ``switched`` is told of each change of tracing."""
+    """A virtual host with bindings to its trace exchange; ``switched`` records each change of tracing."""
 
     def __init__(self):
         self.vhost = {"description": "d", "tags": ["t"], "default_queue_type": "quorum", "tracing": False}

@@ -110,7 +110,7 @@ class Api:
         return Told(answer.status, told, dict(answer.headers), pauses)
 
     def get(self, path, user="admin"):
-        """What is told at a path, which must be 200."""
+        """Return the JSON at a path, whose status must be 200."""
         told = self.ask("GET", path, user=user)
         assert told.status == 200, told
         return told.json

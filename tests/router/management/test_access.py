@@ -1,4 +1,4 @@
-"""Who may ask what: logins, tags and virtual hosts."""
+"""Access to the API: logins, tags and virtual hosts."""
 
 from types import SimpleNamespace
 

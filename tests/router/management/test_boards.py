@@ -1,4 +1,4 @@
-"""Every metric that public Grafana boards read is told, or stands in docs/management.md with a reason.
+"""Every metric that public Grafana boards read is in a scrape, or in docs/management.md with a reason.
 
 The names are those in the queries of the boards, which are not here themselves.
 """

@@ -1,4 +1,4 @@
-"""What a JSON body may hold, and how large its parts may be."""
+"""Valid contents of JSON bodies, and bounds on the size of their parts."""
 
 import json
 

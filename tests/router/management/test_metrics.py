@@ -1,4 +1,4 @@
-"""Metrics: their names, their sums, and that many objects keep nobody waiting."""
+"""Metrics: names, sums, and short turns with many objects."""
 
 import base64
 import gc

@@ -133,7 +133,7 @@ LISTS = [
 
 @pytest.fixture
 def crowded(api):
-    """A broker with many objects of each kind, whose turns end whenever somebody asks."""
+    """A broker with many objects of each kind, whose time budget is always spent."""
     fanout = api.vhost.exchange("amq.fanout")
     for number in range(600):
         queue = api.node.queue(f"q{number}")

@@ -1,4 +1,4 @@
-"""What tests of queues have in common whose messages are on disk."""
+"""Fixtures of tests of queues with messages on disk."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A pager that keeps pages in a list, and reads and writes when it is told to."""
+"""A pager that keeps pages in a list, and reads and writes at calls of ``land``."""
 
 from leveret.router.queue.entry import Entry
 

@@ -60,7 +60,7 @@ def exhaust_and_land(client, pager, expected):
 
 
 class Waiter:
-    """Somebody who waits for a queue's next message."""
+    """A client that waits for a queue's next message."""
 
     def __init__(self, broker, queue):
         self.went_on = 0

@@ -1,4 +1,4 @@
-"""What may happen to messages while they are on disk: limits, purges, deadlines, damage."""
+"""Limits, purges, deadlines and damage of messages while they are on disk."""
 
 from dataclasses import replace
 

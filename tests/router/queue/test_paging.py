@@ -1,4 +1,4 @@
-"""What of a queue is on disk: how it leaves memory, when it comes back, and in which order."""
+"""Paging of a queue: moving messages out of memory, loading them, and their order."""
 
 import pytest
 

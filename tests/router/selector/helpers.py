@@ -1,4 +1,4 @@
-"""What a selector says of a message, seen from outside."""
+"""Helpers to evaluate selectors for messages."""
 
 from typing import Any
 

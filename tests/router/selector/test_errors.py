@@ -1,4 +1,4 @@
-"""What is refused, what is said about it and where it points."""
+"""Invalid selectors: the texts and positions of their errors."""
 
 import subprocess
 import sys

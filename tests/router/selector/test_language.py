@@ -1,4 +1,4 @@
-"""What is written how: literals, names, operators and what binds tighter."""
+"""The language of selectors: literals, names, operators and precedence."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a broker has before the first client comes."""
+"""Objects of a broker after its start."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""How much of the memory of a real broker has an owner, under different loads."""
+"""The share of a real broker's memory that has an owner, under different loads."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What takes long is done in threads, and the core is told of it in a turn of its own."""
+"""Offloaded jobs run in threads, and their results reach the core in a turn of its own."""
 
 import threading
 

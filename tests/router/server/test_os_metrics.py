@@ -1,4 +1,4 @@
-"""What the machine says, from files as Linux has them and from itself."""
+"""Measurements of the operating system, from sample files and from the machine itself."""
 
 import os
 

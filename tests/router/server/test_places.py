@@ -1,4 +1,4 @@
-"""Places: how many there are, and who makes way for whom."""
+"""Places: limits on connections, and the choice of the connection that is closed."""
 
 from contextlib import ExitStack
 
@@ -11,7 +11,7 @@ from leveret.router.server.places import Occupant, Places
 
 
 class Hotel:
-    """Places, and guests that leave when they are told to."""
+    """Places, and occupants that leave when they are evicted."""
 
     def __init__(self, most: int) -> None:
         self.places = Places(most)
@@ -95,7 +95,7 @@ def test_a_flood_takes_places_from_itself_only():
 
 
 def test_a_flood_from_many_networks_of_one_site_takes_places_from_itself_only():
-    """Whoever has a /48 has 65,536 networks, and each of them one connection."""
+    """The owner of a /48 has 65,536 networks, here with one connection each."""
     hotel = Hotel(100)
     for number in range(20):
         hotel.come(f"other{number}", f"2001:db8:{number % 4}:1::1")  # five each

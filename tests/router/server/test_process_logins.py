@@ -1,4 +1,4 @@
-"""A real broker under floods of wrong logins: right ones pass, and nobody is told a wrong verdict."""
+"""A real broker under floods of wrong logins: correct ones succeed, and no login gets a wrong result."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What a peer has its socket send, without a stream between."""
+"""Sending and receiving directly through the socket of a peer."""
 
 from contextlib import asynccontextmanager
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the log says of a start."""
+"""Log lines of a start."""
 
 import json
 import signal

@@ -147,7 +147,7 @@ async def test_a_settlement_is_written_when_the_broker_stops(tmp_path: Path) -> 
 async def test_an_exception_of_the_store_in_a_clients_turn_stops_the_broker_before_anything_is_confirmed(
     server, keeping, logged
 ):
-    """The client whose turn it was is told, others have their confirms of before, and none after."""
+    """The client of that turn gets an error; other clients have earlier confirms and get no later ones."""
     client, _ = server.connect()
     await client.login()
     quorum = m.QueueDeclare("q", durable=True, arguments={"x-queue-type": "quorum"})

@@ -1,4 +1,4 @@
-"""Requests and replies over queues that come and go leave nothing behind, whoever published to them."""
+"""Requests and replies over short-lived queues leave nothing in memory."""
 
 import gc
 import tracemalloc

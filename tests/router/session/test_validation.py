@@ -1,4 +1,4 @@
-"""What is refused in messages and consumer arguments, in RabbitMQ's words."""
+"""Refused messages and consumer arguments, with RabbitMQ's texts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What each command does, one row of the protocol after the other."""
+"""The effect of each STOMP command."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What takes longer than a turn goes on in later ones: transactions, and ACK and NACK of many messages."""
+"""Work that continues in later turns: transactions, and ACK and NACK of many messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What tests of the store have in common."""
+"""Fixtures of the tests of the store."""
 
 import tempfile
 from pathlib import Path

@@ -23,7 +23,7 @@ RETRY = 1000  # ms until a job that failed is done again
 
 
 class Kept:
-    """Whoever starts on the directory; ``settle`` has everything on disk."""
+    """A broker on the directory; ``settle`` puts all changes on disk."""
 
     def __init__(
         self,
@@ -38,7 +38,8 @@ class Kept:
     ) -> None:
         """``files`` hold everything but the metadata, which is SQLite's business and in ``path`` in any case.
 
-        Without ``retires`` the journal files pile up, as when a broker stops before they are given up."""
+        Without ``retires`` the journal files pile up, as when a broker stops before they are given up.
+        """
         self.retires = retires
         self._jobs = deque()
         self._reads = deque()

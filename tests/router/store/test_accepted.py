@@ -59,7 +59,7 @@ class Ground:
         self.topology = Topology(self.vhost, AnyUser("guest"), object())
 
     def populate(self):
-        """What there is before anybody comes."""
+        """Declare the objects that exist before the test."""
         admin = self.administration
         admin.put_vhost("/")
         for name, password in (("guest", GUEST), ("admin", HASHES["admin"])):

@@ -1,4 +1,5 @@
-"""Directories that a real store wrote, damaged in every way: told, never silently less, and mended.
+"""Directories that a real store wrote, damaged in every way: reported, never silently incomplete, and
+repaired.
 
 Whatever was done to a directory: either a reader finds all that was there, or there is an error that names
 the file. And then a repair makes it sound, a broker starts on it, and what was readable is there.

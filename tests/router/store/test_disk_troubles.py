@@ -1,4 +1,4 @@
-"""What a broker does while its disk is slow or fails, and what a power cut may leave: one trouble at a time.
+"""A broker with a slow or failing disk, and after a power cut: one fault at a time.
 
 ``test_failing_disk`` has everything fail in its turn.
 """

@@ -85,7 +85,9 @@ class Load:
             self.consumer.consume(name, name, prefetch=3)
 
     def guard(self, turn, client=None):
-        """Do something as a turn of a client, which has to go if it fails, or of nobody."""
+        """Run something as a turn of a client, which is disconnected if it raises, or as a turn without a
+        client.
+        """
         try:
             turn()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Whichever function of queues, streams and sessions raises, no confirmed message is lost, and none is stuck.
+"""If any function of queues, streams and sessions raises, no confirmed message is lost, and none is stuck.
 
 Every such function that a load with confirms calls raises once, before or after it has done its work. The
 broker goes on: whoever met the exception is disconnected, everybody else is served. What queues say they hold
@@ -67,7 +67,7 @@ class CoreLoad(Load):
         super().end(client)
 
     def check(self):
-        """As a connection that is told of a commit."""
+        """Send the confirms, as a connection does after a commit."""
         self.guard(super().check, self.publisher)
 
     def round(self, number):

@@ -135,7 +135,7 @@ class Work:
     # -- what is looked at --------------------------------------------------------------------------------
 
     def check(self):
-        """Confirms were told: cut the power now, and look whether what was confirmed is there."""
+        """Confirms were sent: cut the power now, and check that every confirmed message is there."""
         told = self.publisher.session.verdicts()
         first = 1 + sum(each.confirmed for each in self.published.values())
         for verdict in told:

@@ -1,4 +1,4 @@
-"""One process a directory, and what the next one is told of the last."""
+"""The lock of a data directory, and the record of a regular stop."""
 
 import errno
 import fcntl

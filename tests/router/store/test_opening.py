@@ -1,4 +1,4 @@
-"""How a queue stands when a broker comes back: what is in memory, which pages stay runs, in which order."""
+"""Restored queues: messages in memory, pages that stay runs, and the order."""
 
 import pytest
 

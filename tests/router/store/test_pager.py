@@ -1,4 +1,4 @@
-"""Who gives up memory when it is short, and what is read back."""
+"""The pager: queues that page out when memory is short, and reads of their pages."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a publisher is told, and what is kept, between a turn and the moment it is on disk."""
+"""Confirms and stored messages between a turn and its commit."""
 
 import pytest
 

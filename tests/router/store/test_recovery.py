@@ -1,4 +1,4 @@
-"""What becomes of a queue, a dead letter, a deadline and a stream's reader when the broker's code raises."""
+"""Queues, dead letters, deadlines and readers of streams after an exception in the broker's code."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the store gathers, in which order it is committed, and what a failure leaves."""
+"""The store: gathering changes, the order of commits, and the state after a failure."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Streams that a real store wrote, damaged: told, mended, and what was lost is said exactly."""
+"""Streams that a real store wrote, damaged: reported and repaired, with the exact lost offsets."""
 
 import json
 import shutil
@@ -113,7 +113,7 @@ def lost(found):
 
 
 def named(victim):
-    """The offsets of a chunk, as they are told."""
+    """Return the offsets of a chunk in the form of reports."""
     last = victim.end - 1
     return f"offset {last}" if victim.first == last else f"offsets {victim.first} to {last}"
 

@@ -17,7 +17,7 @@ INTERVAL = 200
 
 
 class World:
-    """A store that syncs by interval, on a disk that waits to be told, and the clock."""
+    """A store that syncs by interval, on a disk whose jobs the test runs, and the clock."""
 
     def __init__(self):
         self.disk = FakeDisk()

@@ -1,4 +1,4 @@
-"""Arguments that an earlier version took and nobody may declare any more, in the rows of a data directory."""
+"""Rows with arguments that an earlier version accepted and that are invalid now."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""How journal files go: what moves into pages, what a checkpoint tells and waits for, what is removed."""
+"""Truncation of the journal: messages that move into pages, checkpoints, and removed files."""
 
 import pytest
 

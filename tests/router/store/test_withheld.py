@@ -1,4 +1,4 @@
-"""A batch that cannot be packed: nobody is told that it is on disk, and it is packed again."""
+"""A batch that cannot be packed is not confirmed, and is packed again."""
 
 import pytest
 

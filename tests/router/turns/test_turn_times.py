@@ -1,4 +1,4 @@
-"""How long turns took: the longest of late, and which are logged."""
+"""Durations of turns: the longest recent one, and logged ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is out of bounds is refused whichever way it comes, and leaves nothing behind."""
+"""Values out of bounds are refused over every protocol, and leave nothing behind."""
 
 import json
 import string

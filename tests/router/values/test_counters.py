@@ -1,4 +1,4 @@
-"""What is counted on the way of a message, at each place that counts."""
+"""Counters on the way of a message."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a dead letter tells, and where it goes."""
+"""Headers of dead letters, and their routing."""
 
 import pytest
 from hypothesis import given, settings

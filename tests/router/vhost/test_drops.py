@@ -1,4 +1,4 @@
-"""Messages that nobody gets are counted by reason and logged; so is the end of a queue that was not used."""
+"""Dropped messages are counted by reason and logged; expired queues are logged."""
 
 import pytest
 from structlog.testing import capture_logs

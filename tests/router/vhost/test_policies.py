@@ -1,4 +1,4 @@
-"""Policies: what they may say and for whom they hold. Texts are RabbitMQ 3.10's."""
+"""Policies: valid definitions, and the queues and exchanges that they apply to. Texts are RabbitMQ 3.10's."""
 
 # ruff: noqa: E501 - a refusal and its text stand on one line
 
