@@ -108,6 +108,13 @@ def headers_at(frames: bytes) -> tuple[int, int]:
     return start, start + _LENGTH(frames, at)[0]
 
 
+def value_end(data: bytes, at: int) -> int:
+    """Return the offset behind the value of a header whose type character stands at ``at``."""
+    size = _SIZES.get(data[at])
+    end: int = at + (5 + _LENGTH(data, at + 1)[0] if size is None else size)
+    return end
+
+
 def is_small(message: Message) -> bool:
     """Return True if ``HeaderNames.pick`` takes less than a millisecond."""
     return len(message.frames) - message.size <= SMALL

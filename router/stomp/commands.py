@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.message import Message, pack_frames, pack_route
 from leveret.protocol.errors import AmqpError
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_2, Frame
@@ -27,7 +27,7 @@ from leveret.router.stomp.conversation import (
     tag_of_id,
 )
 from leveret.router.stomp.destinations import TEMP_QUEUE, StompDestination, parse_destination
-from leveret.router.stomp.properties import properties_of
+from leveret.router.stomp.properties import pack_properties
 from leveret.router.stomp.queues import (
     bind_subscription,
     declare_queue,
@@ -97,11 +97,12 @@ def send(conversation: Conversation, frame: Frame) -> None:
     destination = _destination(frame)
     if destination.kind == "queue":
         _ensure_queue(conversation, destination.routing_key, frame)
-    properties = properties_of(headers)
-    reply_to = properties.reply_to
+    properties = pack_properties(headers)
+    reply_to = headers.get("reply-to")
     if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
-        properties.reply_to = _reply_queue(conversation, reply_to)
-    message = Message.build(destination.exchange, destination.routing_key, properties, frame.body)
+        properties = pack_properties({**headers, "reply-to": _reply_queue(conversation, reply_to)})
+    route = pack_route(destination.exchange, destination.routing_key)
+    message = Message.from_frames(route, pack_frames(0, properties, frame.body))
     conversation.publish(message, headers.get("receipt"))
 
 

@@ -21,7 +21,7 @@ from leveret.router.session.reply_gate import HELD_MAX, Gate
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox
-from leveret.router.stomp.properties import header_lines
+from leveret.router.stomp.header_lines import header_lines
 from leveret.router.turns.backlog import Slices
 
 START = attrgetter("start")

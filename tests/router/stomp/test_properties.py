@@ -2,11 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.protocol.amqp.message import Message
-from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.message import Message, pack_frames, pack_route
+from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
 from leveret.protocol.stomp.errors import StompError
-from leveret.protocol.stomp.frames import V1_2
-from leveret.router.stomp.properties import NUMBERS, OWN, TEXTS, header_lines, headers_of, properties_of
+from leveret.protocol.stomp.frames import V1_1, V1_2, VERSIONS, FrameLimits, FrameReader, encode_headers
+from leveret.router.stomp.header_lines import header_lines
+from leveret.router.stomp.properties import NUMBERS, OWN, TEXTS, pack_properties
+from tests.protocol.amqp.strategies import PROPERTIES, VALUES
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 own_names = texts.filter(lambda name: name not in {*TEXTS, *NUMBERS, *OWN, "persistent"})
@@ -19,28 +21,80 @@ def send_headers(draw):
     headers |= draw(st.dictionaries(st.sampled_from(sorted(TEXTS)), texts))
     if "reply-to" in headers:
         headers["reply-to"] = "/" + headers["reply-to"]
-    for name, (_, highest) in NUMBERS.items():
+    for name, (_, size) in NUMBERS.items():
         if draw(st.booleans()):
-            headers[name] = str(draw(st.integers(0, highest)))
+            headers[name] = str(draw(st.integers(0, 256**size - 1)))
     if draw(st.booleans()):
         headers["persistent"] = "true"
     return headers
 
 
-@given(send_headers())
-def test_headers_survive_being_properties(headers):
-    assert headers_of(properties_of(headers)) == headers
+def packed(headers: dict[str, str], body: bytes = b"") -> Message:
+    """The message of a SEND frame with these headers."""
+    return Message.from_frames(pack_route("", "q"), pack_frames(0, pack_properties(headers), body))
+
+
+def read(message: Message, version: str = V1_2) -> dict[str, str]:
+    """The headers of the message's lines, as a client reads them, without the destination."""
+    reader = FrameReader(FrameLimits(head=1 << 20), version)
+    reader.feed(b"MESSAGE\n" + header_lines(message, version) + b"\n\0")
+    frame = reader.next_frame()
+    assert frame is not None
+    assert frame.headers.pop("destination") == "/queue/q"
+    return frame.headers
+
+
+@given(send_headers(), st.sampled_from([V1_1, V1_2]))
+def test_headers_survive_being_properties(headers, version):
+    if version == V1_1 and any("\r" in text for pair in headers.items() for text in pair):
+        return  # version 1.1 has no escape for it
+    assert read(packed(headers), version) == headers
+
+
+def expected(properties: Properties) -> dict[str, str]:
+    """The headers for decoded properties. A mapped name wins over a header of the message."""
+    found = {}
+    names = {name: name.removeprefix("amqp-").replace("-", "_") for name in (*TEXTS, *NUMBERS)}
+    for header, field in names.items():
+        value = getattr(properties, field)
+        if value is not None:
+            found[header] = str(value)
+    if "reply-to" in found and not found["reply-to"].startswith("/"):
+        found["reply-to"] = "/reply-queue/" + found["reply-to"]
+    if properties.delivery_mode == 2:
+        found["persistent"] = "true"
+    for name, value in (properties.headers or {}).items():
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "surrogateescape")  # noqa: PLW2901
+        elif isinstance(value, bool):
+            value = str(value).lower()  # noqa: PLW2901
+        if isinstance(value, str | int | float) and name not in OWN:
+            found.setdefault(name, str(value))
+    return found
+
+
+mapped_names = st.sampled_from([*TEXTS, *NUMBERS, *OWN, "persistent", "own"])
+
+
+@given(PROPERTIES, st.dictionaries(mapped_names, VALUES), st.sampled_from(VERSIONS))
+def test_lines_of_raw_properties_are_those_of_the_decoded_ones(properties, more, version):
+    if properties.headers is not None:
+        properties.headers |= more
+    message = Message.build("", "q", properties, b"")
+    decoded = decode_properties(message.raw_properties, 0)
+    lines = encode_headers({"destination": "/queue/q", **expected(decoded)}, version)
+    assert sorted(header_lines(message, version).split(b"\n")) == sorted(lines.split(b"\n"))
 
 
 @given(send_headers())
-def test_headers_survive_being_stored(headers):
-    message = Message.build("", "q", properties_of(headers), b"")
-    read = Message.from_frames(message.route, message.frames)
-    assert headers_of(read.properties) == headers
+def test_properties_are_packed_as_the_codec_packs_them(headers):
+    raw = pack_properties(headers)
+    assert encode_properties(decode_properties(raw, 0)) == raw
 
 
 def test_there_is_always_a_table_of_headers():
-    assert properties_of({"destination": "/queue/q", "persistent": "false"}) == Properties(headers={})
+    raw = pack_properties({"destination": "/queue/q", "persistent": "false"})
+    assert decode_properties(raw, 0) == Properties(headers={})
 
 
 @pytest.mark.parametrize(
@@ -60,13 +114,7 @@ def test_there_is_always_a_table_of_headers():
 )
 def test_what_no_property_can_hold_is_refused(headers):
     with pytest.raises(StompError, match="Invalid header"):
-        properties_of(headers)
-
-
-def test_lines_are_the_same_whether_properties_were_built_or_decoded():
-    built = Message.build("", "q", properties_of({"a": "b" * 300, "n": "1", "persistent": "true"}), b"")
-    read = Message.from_frames(built.route, built.frames)
-    assert header_lines(built, V1_2) == header_lines(read, V1_2)
+        pack_properties(headers)
 
 
 def test_lines_of_messages_alike_are_made_once():
