@@ -16,7 +16,7 @@ from leveret.router.broker.incoming import Incoming
 from leveret.router.broker.recovery import Recovery
 from leveret.router.persistence.api import Storage
 from leveret.router.queue.interface import AnyQueue
-from leveret.router.turns.backlog import Backlog
+from leveret.router.turns.backlog import Backlog, Slicing, TakesLong, in_time
 from leveret.router.turns.budget import Budget
 from leveret.router.vhost.dead_letters import LETTERS, DeadLetter, DeadLetters
 from leveret.router.vhost.trace import publish_copy
@@ -91,6 +91,8 @@ class Scheduler:
         self._again: deque[AnyQueue | Marker] = deque()  # queues that have delivered and have more
         self._wakeable: dict[WaitingSession, None] = {}  # with credit and waiting consumers
         self._traces: deque[tuple[VHost, Message]] = deque()
+        self._letter: Slicing[int] | None = None  # the first dead letter, if its publishing has begun
+        self._copy: Slicing[None] | None = None  # the first of ``_traces``, if its publishing has begun
         self._deferred: deque[Client] = deque()  # clients that go on in a later turn
         self._unfinished: dict[Client, None] = {}  # clients with an unfinished command
         self._late: dict[Client, Marker] = {}  # clients that have left queues to deliver
@@ -299,13 +301,14 @@ class Scheduler:
                     if bounded and self._budget.spent():
                         return not (self._touched or self._wakeable or self._traces)
                 if letters.pending and letters.left > 0:
-                    letters.left -= 1 + self._send_letter(letters.pending[0])
+                    letters.left -= self._send_letter(letters.pending[0])
                 elif self._touched:
                     self._run_deliveries(self._touched.popleft())
                 elif self._wakeable:  # after the last delivery, when the unused credit is known
                     self._wake_next_session()
                 elif self._traces:
-                    self._send_trace(*self._traces.popleft())
+                    if self._send_trace(*self._traces[0]):
+                        return False
                 elif not earlier:
                     return True
                 delivering = self._touched or self._wakeable or self._traces
@@ -340,11 +343,18 @@ class Scheduler:
                 recovery.failures.pop(queue, None)
 
     def _send_letter(self, dead: DeadLetter) -> int:
-        """Publish a dead letter; return the number of queues. If that fails, it is published again later;
-        queues that have enqueued it already get it twice.
+        """Publish a dead letter, or go on with that; return the work done, in messages.
+
+        The work is all of ``DeadLetters.left`` once the turn's budget is spent: others are then left to
+        other turns, even in ``catch_up``. If publishing fails, the letter is published again later; queues
+        that have enqueued it already get it twice.
         """
+        slices, self._letter = self._letter or self._letters.publish(dead), None
         try:
-            copies = self._letters.publish(dead)
+            copies = in_time(slices, self._budget)
+        except TakesLong:
+            self._letter = slices
+            return self._letters.left
         except Exception as error:
             if not self._host.failed(error):
                 self._host.recovery.letter_failed(dead, error)
@@ -352,11 +362,20 @@ class Scheduler:
         else:
             self._host.recovery.letter_published(dead)
         self._letters.pending.popleft()  # not before, because ``Recovery.run`` looks for it there
-        return copies
+        return self._letters.left if self._budget.spent() else copies + 1
 
-    def _send_trace(self, vhost: VHost, copy: Message) -> None:
-        """Publish a copy for the firehose; one that fails is dropped."""
+    def _send_trace(self, vhost: VHost, copy: Message) -> bool:
+        """Publish the first copy for the firehose, or go on with that; one that fails is dropped.
+
+        Returns True if the turn's budget is spent: other copies are then left to other turns.
+        """
+        slices, self._copy = self._copy or publish_copy(vhost, copy), None
         try:
-            publish_copy(vhost, copy, self._host.now)
+            in_time(slices, self._budget)
+        except TakesLong:
+            self._copy = slices
+            return True
         except Exception as error:
             self._host.report(f"a copy for the firehose of vhost '{vhost.name}' was dropped", error)
+        self._traces.popleft()
+        return self._budget.spent()

@@ -18,12 +18,14 @@ from leveret.router.exchange.routing import routing_keys
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import Reason
 from leveret.router.queue.queue import Queue
+from leveret.router.turns.backlog import Slicing
 from leveret.router.vhost.death_headers import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
 from leveret.router.vhost.drops import DropReason, Drops
 
 if TYPE_CHECKING:
     from leveret.router.vhost.vhost import VHost
 
+WIDE = 64  # queues that a dead letter is enqueued in at a time
 LETTERS = 512  # dead letters and their copies in queues that are published before other work is done
 LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to be cleared
 LETTER_COST = 600  # bytes of memory for a held dead letter besides the body of its message
@@ -81,8 +83,8 @@ class DeadLetters:
             self._held.clear()
             self.held_bytes = 0
 
-    def publish(self, dead: DeadLetter) -> int:
-        """Publish a dead letter, and return the number of queues that it was enqueued in.
+    def publish(self, dead: DeadLetter) -> Slicing[int]:
+        """Publish a dead letter in slices, and return the number of queues that it was enqueued in.
 
         Drops it if its exchange does not exist, for a queue that it would return to in a cycle, and if its
         message has multiplied too often. While an alarm is raised, a dead letter with several target queues
@@ -104,7 +106,7 @@ class DeadLetters:
             )
             keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
             dropped = "dead_letter_unroutable"
-            found = dead.vhost.routes.route(exchange, keys, letter)
+            found = yield from dead.vhost.routes.route_in_slices(exchange, keys, letter)
             targets = [target for target in found if not is_cycle(letter, target.name)]
             if len(targets) < len(found):
                 dropped = "dead_letter_cycle"
@@ -118,9 +120,12 @@ class DeadLetters:
                     dropped, targets = "dead_letter_multiplied", []
             letter = counted or letter
             letter.bits = INTERNAL
-            for target in targets:
-                target.enqueue(letter, self._host.now)
-                copies += 1
+            for place, target in enumerate(targets):
+                if place and not place % WIDE:
+                    yield
+                if not target.deleted:
+                    target.enqueue(letter, self._host.now)
+                    copies += 1
         if not copies:
             self._host.drops.add(dead.vhost.name, queue.name, dropped, 1, self._host.now)
         queue.settle([dead.entry], moved=True)

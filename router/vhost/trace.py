@@ -17,11 +17,13 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import KEPT, MAX_ENTRIES, Table, Value
 from leveret.router.exchange.routing import routing_keys
+from leveret.router.turns.backlog import Slicing
 
 if TYPE_CHECKING:
     from leveret.router.vhost.vhost import VHost
 
 TRACE = "amq.rabbitmq.trace"
+WIDE = 64  # queues that a copy is enqueued in at a time
 
 
 class TracedSession(Protocol):
@@ -115,14 +117,18 @@ def _copy(key: str, message: Message, keys: Iterable[str], node: str, more: Tabl
     return Message.build(TRACE, key, Properties(headers=headers | more), message.body, bounds=KEPT)
 
 
-def publish_copy(vhost: "VHost", copy: Message, now: int) -> None:
-    """Publish a copy to the trace exchange of a virtual host; without that exchange it is dropped."""
+def publish_copy(vhost: "VHost", copy: Message) -> Slicing[None]:
+    """Publish a copy to the trace exchange, in slices; a virtual host without that exchange drops it."""
     if TRACE in vhost.exchanges:
         plan = vhost.plan(copy.route)
         plan.published += 1
         targets = plan.queues
         if targets is None:
-            targets = tuple(vhost.routes.route(plan.exchange, (plan.routing_key,), copy))
+            found = yield from vhost.routes.route_in_slices(plan.exchange, (plan.routing_key,), copy)
+            targets = tuple(found)
             plan.routed += len(targets)
-        for target in targets:
-            target.enqueue(copy, now)
+        for place, target in enumerate(targets):
+            if place and not place % WIDE:
+                yield
+            if not target.deleted:
+                target.enqueue(copy, vhost.host.now)
