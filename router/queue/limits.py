@@ -21,7 +21,7 @@ from leveret.router.queue.priorities import Priorities
 from leveret.router.turns.backlog import Slices
 
 SOME = 4  # excess messages dropped for each new one, while later turns drop the rest
-INFINITE = 1 << 62  # bytes
+SLICE_BYTES = 1 << 20  # of messages that are dropped at a time: freeing large bodies takes long
 EXPIRE = 4 * SLICE  # messages that expire at once, before other queues deliver
 
 
@@ -194,6 +194,6 @@ class LimitedContents(QueueContents):
 
     def _settle_all(self, ready: Fifo | Priorities) -> Slices:
         """Settle messages that were removed from the queue, in slices."""
-        while entries := ready.take(SLICE, INFINITE):
+        while entries := ready.take(SLICE, SLICE_BYTES):
             self.settle(entries)
             yield

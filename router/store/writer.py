@@ -15,7 +15,7 @@ from leveret.router.store.journal.checkpoint import NAME, Checkpoint, pack_check
 from leveret.router.store.journal.journal import JournalFile, Unsynced, numbers, path_of
 from leveret.router.store.metadata.database import Metadata
 from leveret.router.store.metadata.statements import Statement
-from leveret.router.store.segments.pages import segment_path
+from leveret.router.store.segments.pages import PageParts, segment_path
 from leveret.router.store.streams.files import Read, ReadStream
 from leveret.router.store.streams.writer import RemoveStream, WriteStream
 from leveret.router.store.unpackable_files import Aside, write_aside
@@ -49,7 +49,7 @@ class WritePages:
     """
 
     segment: int
-    pieces: Sequence[tuple[int, bytes | bytearray]]  # offset, bytes
+    pieces: Sequence[tuple[int, bytes | bytearray | PageParts]]  # offset, page
     sync: bool
     kept: bool = True
 
@@ -246,8 +246,11 @@ class Writer:
             self._close_segment(kept=job.kept)
             descriptor = self._open_segment(job.segment, kept=job.kept)
             self._segments[job.kept] = job.segment, descriptor
-        for offset, data in job.pieces:
-            self._files.write(descriptor, data, offset)
+        for offset, page in job.pieces:
+            place = offset
+            for data in page.pieces() if isinstance(page, PageParts) else (page,):
+                self._files.write(descriptor, data, place)
+                place += len(data)
         if job.sync:
             self._files.sync(descriptor)
 

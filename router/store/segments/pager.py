@@ -6,7 +6,6 @@ chooses the messages to write and to read (see ``queue/paging``).
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from leveret.router.queue.paged_run import Run
 from leveret.router.store.journal.records import RETURNS_MAX, expiry
 from leveret.router.store.queue_log import StoredQueueLog
 from leveret.router.store.segments.allocation import SegmentAllocation
-from leveret.router.store.segments.pages import PageError, StoredPage, pack_page, read_entries, segment_path
+from leveret.router.store.segments.pages import PageError, PageParts, StoredPage, read_entries, segment_path
 from leveret.router.store.set_aside import read_message
 from leveret.router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
 from leveret.router.values.counters import MESSAGES
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue
 
 IN_FLIGHT = 32  # pages that may wait to be written; their messages are still in memory
-A_TURN = 4  # queues that page out in one turn
 LIGHT = 1 << 16  # bytes; a lighter queue is not paged out
 
 
@@ -57,7 +55,7 @@ class StorePager:
         self._passing = SegmentAllocation(kept=False)
         self._wall_offset = wall_offset
         self._heavy: dict[Queue, int] = {}
-        self._pieces: list[tuple[StoredPage, bytearray]] = []  # not submitted yet
+        self._pieces: list[tuple[StoredPage, PageParts]] = []  # not submitted yet
         self._leaving: dict[StoredPage, Run] = {}  # runs that wait until their page is written
         self._writing: dict[WritePages, list[StoredPage]] = {}
         self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
@@ -113,7 +111,7 @@ class StorePager:
         stored = [entry.position for entry in entries if entry.stored]
         kept = bool(stored) and log is not None
         queue_id = log.id if log is not None and kept else 0
-        data = pack_page(
+        data = PageParts(
             queue_id,
             [
                 (
@@ -171,14 +169,12 @@ class StorePager:
         return jobs
 
     def balance(self) -> None:
-        """Page out the queues that use most memory while the budget is exceeded."""
+        """Page out some messages of the queue that uses most memory while the budget is exceeded."""
         if self.weight > self.budget and len(self._leaving) < IN_FLIGHT:
-            heaviest = nlargest(A_TURN, self._heavy, key=self._heavy.__getitem__)
-            for queue in heaviest:
-                if queue.paging is not None and not queue.paging.page_out(PAGE_MESSAGES):
-                    self._heavy.pop(queue, None)  # until it has changed
-                if self.weight <= self.budget:
-                    break
+            heaviest = max(self._heavy, key=self._heavy.__getitem__, default=None)
+            paging = None if heaviest is None else heaviest.paging
+            if heaviest is not None and paging is not None and not paging.page_out(PAGE_MESSAGES):
+                self._heavy.pop(heaviest, None)  # until it has changed
         if self._pieces:
             self.submit()
 

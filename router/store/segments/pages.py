@@ -36,6 +36,7 @@ _CRC = Struct(">I")
 _COVERED = 8  # offset in a page where the bytes that the CRC covers begin
 _ENTRY = Struct(">QQIHI")
 ENTRY_LEAST = _ENTRY.size
+JOINED = 1 << 20  # bytes of a page that are joined before they are written
 
 
 class PageError(ValueError):
@@ -234,16 +235,42 @@ def stored_size(frames: bytes) -> int:
     return min(body_size(frames), len(frames)) if len(frames) >= HEADER_FRAME.size else 0
 
 
+class PageParts:
+    """The parts of a page, whose checksum and bytes are not made yet: that takes long for large bodies, and
+    is left to the writer's thread. ``len`` is the size of the page.
+    """
+
+    __slots__ = ("_parts", "_queue_id", "_size")
+
+    def __init__(self, queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes]]) -> None:
+        parts: list[bytes] = []
+        pack = _ENTRY.pack
+        for position, deadline, returns, route, frames in entries:
+            parts += (pack(position, deadline, returns, len(route), len(frames)), route, frames)
+        self._parts = parts
+        self._queue_id = queue_id
+        self._size = sum(map(len, parts))
+
+    def __len__(self) -> int:
+        return _PAGE.size + self._size
+
+    def pieces(self) -> list[bytes | bytearray]:
+        """Return the bytes of the page: in one piece, or in more if they are large, so that nothing is copied
+        while other threads wait.
+        """
+        parts = self._parts if self._size > JOINED else [b"".join(self._parts)]
+        head = bytearray(_PAGE.size)
+        _PAGE.pack_into(head, 0, PAGE, 0, self._size, self._queue_id, len(self._parts) // 3)
+        checksum = crc32(memoryview(head)[_COVERED:])
+        for part in parts:
+            checksum = crc32(part, checksum)
+        _CRC.pack_into(head, len(PAGE), checksum)
+        return [head + parts[0], *parts[1:]] if parts else [head]
+
+
 def pack_page(queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes]]) -> bytearray:
     """Return the bytes of a page. The entries have the fields of ``StoredMessage``."""
-    parts = [bytes(_PAGE.size)]
-    pack = _ENTRY.pack
-    for position, deadline, returns, route, frames in entries:
-        parts += (pack(position, deadline, returns, len(route), len(frames)), route, frames)
-    data = bytearray().join(parts)
-    _PAGE.pack_into(data, 0, PAGE, 0, len(data) - _PAGE.size, queue_id, len(parts) // 3)
-    _CRC.pack_into(data, len(PAGE), crc32(memoryview(data)[_COVERED:]))
-    return data
+    return bytearray().join(PageParts(queue_id, entries).pieces())
 
 
 def check_page(data: bytes, queue_id: int) -> None:

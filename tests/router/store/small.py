@@ -23,7 +23,6 @@ SMALL = (  # a few messages make pages
     patch.object(page_out, "PAGE_MESSAGES", 4),
     patch.object(retirement, "PAGE_MESSAGES", 4),
     patch.object(pager, "PAGE_MESSAGES", 8),
-    patch.object(pager, "A_TURN", 2),
     patch.object(pager, "LIGHT", 0),
     patch.object(segments, "SEGMENT_BYTES", 800),
     patch.object(segments, "WORTH", 1),

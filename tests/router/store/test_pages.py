@@ -5,7 +5,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from leveret.router.store.journal.records import ranges
 from leveret.router.store.segments.pages import (
+    JOINED,
     PageError,
+    PageParts,
     StoredMessage,
     StoredPage,
     pack_page,
@@ -129,3 +131,19 @@ class Settling(RuleBasedStateMachine):
 
 TestSettling = pytest.mark.slow(Settling.TestCase)
 TestSettling.settings = settings(deadline=None)
+
+
+def test_a_page_of_large_bodies_is_written_in_pieces_that_are_not_copied():
+    frames = bytes(JOINED)
+    messages = [StoredMessage(position, 0, 0, b"route", frames) for position in (1, 2)]
+    parts = PageParts(9, messages)
+    pieces = parts.pieces()
+    assert sum(piece is frames for piece in pieces) == 2
+    data = b"".join(pieces)
+    assert len(data) == len(parts)
+    assert data == bytes(pack_page(9, messages))
+    assert unpack_page(data, 9) == messages
+
+
+def test_a_page_without_messages_is_a_page():
+    assert unpack_page(bytes(pack_page(9, [])), 9) == []
