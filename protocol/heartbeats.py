@@ -12,7 +12,7 @@ TOLERANCE = 2  # intervals without a byte after which a peer counts as gone
 class Heartbeats:
     """The heartbeats of one side.
 
-    ``sends`` is the longest silence of this side, ``expects`` that of the other; 0 means no limit.
+    ``sends`` is the longest allowed silence of this side, ``expects`` of the other, in ms; 0 means no limit.
     """
 
     sends: int = 0

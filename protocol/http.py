@@ -42,7 +42,7 @@ class Request:
 
     ``path`` is the path as it was sent. ``segments`` are its parts, split at each ``/`` and decoded after
     that, so that a ``%2F`` is part of a name. Neither contains the query. ``body`` is empty until all of it
-    has arrived. ``host`` is the client's address; ``loopback`` is True if that is this machine.
+    has arrived. ``host`` is the client's address; ``loopback`` is True if the client is on this machine.
     """
 
     method: str
@@ -81,9 +81,10 @@ def basic_credentials(encoded: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. ``headers`` follow the headers for the type and length of the body.
+    """A response. ``headers`` are sent after the headers for the type and length of the body.
 
-    ``parts`` follow ``body``: joining a body of many megabytes takes too long.
+    ``parts`` are further pieces of the body, sent after ``body``: joining a body of many megabytes takes too
+    long.
     """
 
     status: int = 200
@@ -130,7 +131,7 @@ class HttpError(Exception):
 
 
 class HttpConnection:
-    """A connection as a series of requests: ``receive`` bytes, take ``next_request``, respond to that.
+    """A connection as a series of requests: ``receive`` bytes, take ``next_request``, and respond to it.
 
     There is one request at a time, and a ``PendingRequest`` takes one response: a response without a request,
     or a second one, raises RuntimeError. ``finished`` is True if no request follows and the connection must
@@ -291,7 +292,7 @@ class PendingRequest:
     def respond(self, response: Response, *, close: bool = False) -> list[bytes]:
         """End the request and return the bytes of the response, in pieces.
 
-        The rest of the request's body is skipped if that is at most ``SKIP`` bytes; else the connection ends.
+        A rest of the request's body up to ``SKIP`` bytes is skipped; with a longer one the connection ends.
         """
         self._end()
         wire, size = self._wire, response.size
@@ -331,7 +332,7 @@ class PendingRequest:
         self._body.clear()  # the connection may stay open for long
 
     def _skip_body(self) -> bool:
-        """Skip the rest of the body; return True if the next request can be found behind it."""
+        """Skip the rest of the body; return True if the start of the next request is known."""
         if not self.framed:
             return False
         wire, read = self._wire, self.received

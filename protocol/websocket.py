@@ -148,7 +148,7 @@ class WebSocket:
     """An open WebSocket.
 
     ``feed`` received bytes, then ``read`` payload as long as there is some or ``pending`` is True; ``send``
-    payload. ``take_control`` returns the other bytes to send. ``ended`` is True if nothing more will be
+    payload. ``take_control`` returns the control frames to send. ``ended`` is True if nothing more will be
     received: the peer has closed, made an error, or is gone.
     """
 
@@ -348,7 +348,7 @@ class WebSocket:
     def close(self, code: int = CloseReason.NORMAL_CLOSURE) -> bytes:
         """Return the close frame of this side.
 
-        Its code is that of the peer's close, else that of the fault, else ``code``.
+        Its code is the code of the peer's close frame, or else of the fault, or else ``code``.
         """
         if self._wire.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             return b""

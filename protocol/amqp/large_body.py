@@ -1,12 +1,12 @@
 """Large bodies: bytes that are read from the socket into the message's own buffer.
 
-The content frames of a message are kept as they arrive, so the bytes of a large one can be read to where they
-stay: no pieces are joined or sliced. That takes frames of one size, as all clients send them, without frames
-of other channels or heartbeats between them; each read is checked for that. If they are not, the bytes so far
-go the generic way (see ``reader``), and so does the rest of that message.
+The content frames of a message are kept as they arrive, so the frames of a large message can be read straight
+into their final place: no pieces are joined or sliced. This requires body frames of one size, as all clients
+send them, without heartbeats or frames of other channels between them; each read is checked for that. If the
+check fails, ``reader`` parses the bytes so far and the rest of the message frame by frame.
 
-Memory is filled with zeros before it is read into. So a buffer is made for bodies up to ``LARGEST`` bytes
-only, and once a share of the body has arrived: a header alone costs no memory.
+A new buffer is filled with zeros, which takes time and memory. So a buffer is made only for bodies up to
+``LARGEST`` bytes, and only after a share of the body has arrived: a header alone costs no memory.
 """
 
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_OVERHEAD
@@ -14,13 +14,13 @@ from leveret.protocol.amqp.message import FRAME
 
 SMALLEST = 1 << 18  # bytes of a body that is worth it
 LARGEST = 1 << 23  # bytes of a body; making a buffer for it takes 2 ms
-SHARE = 16  # a buffer has at most so many times the bytes that have arrived
+SHARE = 16  # size of a buffer, at most, divided by the bytes that have arrived
 PIECE = 1 << 20  # bytes of one read
 HEAD = FRAME.size
 
 
 def is_worth_it(size: int, arrived: int) -> bool:
-    """Return True if a body of ``size`` bytes, of which so many have arrived, is to have its own buffer."""
+    """Return True if a body of ``size`` bytes gets a buffer after ``arrived`` bytes of it have arrived."""
     return SMALLEST <= size <= LARGEST and size <= SHARE * arrived
 
 

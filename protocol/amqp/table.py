@@ -48,9 +48,9 @@ class Bounds(NamedTuple):
     entries: int
 
 
-# RabbitMQ has neither bound. They keep a peer from exhausting the stack, or memory with entries of a byte or
-# two; no frame of the default size holds a table with more entries. Encoding and decoding have the same
-# limits, so that every encoded table can be decoded.
+# RabbitMQ has neither limit. The first keeps a peer from exhausting the stack, the second from exhausting the
+# memory with entries of a byte or two; no frame of the default size holds a table with more entries. Encoding
+# and decoding have the same limits, so that every encoded table can be decoded.
 MAX_DEPTH = 128
 MAX_ENTRIES = 65_536  # in one table or array
 # The fault and the remedy, the same in every protocol; callers that know the place add it.

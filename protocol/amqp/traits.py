@@ -24,8 +24,8 @@ class Traits:
     """The properties that mean something to a broker, shared between messages that have the same ones.
 
     ``has_headers``: there is a headers table. ``has_copies``: it has a header CC or BCC.
-    ``has_direct_reply``: the reply address stands for the publisher's own consumer. ``plain``: nothing has to
-    be checked or replaced before the message is routed by its routing key.
+    ``has_direct_reply``: the reply address is the pseudo-queue ``amq.rabbitmq.reply-to``. ``plain``: nothing
+    has to be checked or replaced before the message is routed by its routing key.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ def read_traits(raw: bytes, bounds: Bounds = PEER) -> Traits:
 
 
 def _lengths(count: int) -> bytes:
-    """Return a pattern for a length octet under ``count`` and as many octets behind it."""
+    """Return a pattern for a length octet less than ``count``, followed by that number of octets."""
     return b"(?:%b)" % b"|".join(re.escape(b"%c" % size) + b".{%d}" % size for size in range(count))
 
 

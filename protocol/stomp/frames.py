@@ -78,7 +78,7 @@ class FrameReader:
         self._seen = 0  # the search for the end of the head or body resumes here
         self._frame: Frame | None = None  # the frame whose body is incomplete
         self._head = 0  # bytes of memory that its headers take up
-        self._length: int | None = None  # of that body; None: up to the first NUL
+        self._length: int | None = None  # bytes of the incomplete body; None: up to the first NUL
 
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
@@ -229,7 +229,7 @@ _UNESCAPE = {V1_0: _unescape_none, V1_1: _unescape_1_1, V1_2: _unescape_1_2}
 
 
 def encode_frame(frame: Frame, version: str) -> bytes:
-    """Return the bytes of a frame. ``content-length`` is that of the body, whatever the headers hold."""
+    """Return the bytes of a frame. ``content-length`` is the length of ``frame.body``."""
     length = f"content-length:{len(frame.body)}\n" if frame.body else ""
     headers = encode_headers(frame.headers, version, escaped=frame.command not in UNESCAPED)
     return b"".join((f"{frame.command}\n".encode(), headers, f"{length}\n".encode(), frame.body, END))

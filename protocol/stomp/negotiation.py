@@ -1,7 +1,7 @@
 """Negotiation at the start of a STOMP connection: the version and the heart-beats.
 
-Sources: STOMP 1.1 and 1.2, "Protocol Negotiation" and "Heart-beating"; STOMP 1.0 has neither. As in RabbitMQ,
-heart-beats come every second at most.
+Sources: STOMP 1.1 and 1.2, "Protocol Negotiation" and "Heart-beating"; STOMP 1.0 has no negotiation and no
+heart-beats. As in RabbitMQ, two heart-beats are at least a second apart.
 """
 
 from leveret.protocol.heartbeats import Heartbeats

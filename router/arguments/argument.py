@@ -13,7 +13,7 @@ QueueTypes = tuple[QueueType, ...]
 
 
 class Merge(Enum):
-    """Which of two values has effect: that of the policy, or that of the argument."""
+    """The rule that chooses between the value in a policy and the value in an argument."""
 
     SMALLER = "the smaller value"
     ARGUMENT = "the argument"

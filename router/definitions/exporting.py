@@ -218,7 +218,7 @@ def _bindings(vhost: VHost, exchanges: Iterable[Exchange], there: set[BindingDes
     for exchange in exchanges:
         for binding in list(exchange.bindings.values()):
             destination = binding.destination
-            # Of queues, those that are exported.
+            # Exclusive queues are not exported, nor are their bindings.
             if destination in there and getattr(destination, "owner", None) is None:
                 yield {
                     "source": exchange.name,

@@ -53,7 +53,7 @@ class ClientReads:
         return await self._peer.receive(self._stream, size)
 
     def _may_go_on(self) -> bool:
-        """Return True if other tasks can wait for one more read and its turn."""
+        """Return True if one more read and its turn may run before other tasks do."""
         driver = self._driver
         if not self._in_a_row:
             self._until = driver.began + SERIES

@@ -140,8 +140,8 @@ async def accept_all(
     most: int = 0,
     log_refusal: LogRefusal = log_each_refusal,
 ) -> None:
-    """Accept clients, ``most`` at a time (0: any number), until accepting is stopped and all clients have
-    left.
+    """Accept clients, ``most`` at a time (0: no limit), until accepting is stopped and all clients
+    have left.
     """
     places = Places(most, log_refusal)
 

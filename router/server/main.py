@@ -194,9 +194,10 @@ def _import(broker: Broker, path: str) -> None:
 def _tune_garbage_collection() -> None:
     """Collect cycles among young objects only, in short runs.
 
-    Waiting messages are no garbage: visiting all of them again and again takes a quarter of a second for each
-    million. Objects that live long and end, such as connections, leave no cycles behind. A collection of the
-    12,000 objects that 4,000 and 2 stand for takes 1 ms; with 40,000 it took 5 ms, more than a turn may.
+    Waiting messages are no garbage: each visit to all of them takes a quarter of a second per million.
+    Objects that live long and end, such as connections, leave no cycles behind. The thresholds 4,000 and 2
+    make one collection visit up to 12,000 objects, which takes 1 ms; 40,000 objects took 5 ms, longer than a
+    turn may take.
     """
     gc.freeze()
     gc.set_threshold(4_000, 2, NEVER)

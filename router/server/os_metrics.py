@@ -135,7 +135,7 @@ def context_switches() -> int:
 
 
 def most_connections() -> int:
-    """Return the limit on connections that leaves enough files for the broker itself; 0 is any number."""
+    """Return the limit on connections that leaves enough files for the broker itself; 0: no limit."""
     files = most_files()
     return 0 if files == resource.RLIM_INFINITY else max(files - RESERVE, files // 2)
 

@@ -14,9 +14,9 @@ import trio
 
 from leveret.router.values.counters import Traffic
 
-SMALL_BATCH = 1 << 12  # bytes; more than that waits for further bytes to the same client,
-LARGE_BATCH = 1 << 16  # but not this much,
-LARGE_CHUNK = 1 << 10  # if the chunks have this many bytes on average: sending them needs no copy
+SMALL_BATCH = 1 << 12  # bytes; a larger batch waits for further bytes to the same client
+LARGE_BATCH = 1 << 16  # bytes; a batch of this size is sent at once if its chunks are large
+LARGE_CHUNK = 1 << 10  # bytes of a chunk, on average, from which chunks are sent without a copy
 CHUNKS_PER_CALL = 1024  # chunks that a system takes in one call
 OVERFULL = 16  # times ``high``
 PIECE = 1 << 18  # bytes joined for one send: copying more delays other tasks, and counts as sent too late

@@ -56,7 +56,7 @@ class Occupant:
 
 
 class Places:
-    """Places of all endpoints that share this object, ``most`` in all; 0 is any number."""
+    """The places of all endpoints that share this object: ``most`` in all; 0: no limit."""
 
     def __init__(self, most: int, log_refusal: LogRefusal = log_each_refusal) -> None:
         self.most = most

@@ -12,7 +12,7 @@ SHARE = 2  # one address, or one user, may use half of the memory, so that the o
 
 
 class BodyMemory:
-    """``most`` bytes in all; 0 is any number."""
+    """Memory for the bodies of requests: ``most`` bytes in all; 0: no limit."""
 
     def __init__(self, most: int) -> None:
         self.most = most

@@ -1,8 +1,8 @@
 """Timeouts of writes to clients without progress.
 
-Responsible for cancelling writes that wait for too long. One task checks all of them. With a deadline for
-each write Trio keeps an object as long as the deadline would have lasted; scattered over memory, those kept
-the memory of a flood from being returned to the system.
+Responsible for cancelling writes that wait for too long. One task checks all writes. A Trio deadline for each
+write would leave an object in Trio's queue until the deadline, even if the write ends early. Such objects,
+scattered over memory, kept the memory of a flood from being returned to the system.
 """
 
 from collections.abc import Iterator

@@ -76,7 +76,7 @@ class Session:
         )
         self.consumers, self.unacked = self.deliveries.consumers, self.deliveries.unacked
         self.delivery_counters, self.published = self.deliveries.delivery_counters, self.incoming.published
-        # Attributes, not methods: each message would cost one more call.
+        # Bound methods of other objects: methods of this class that call them would cost one more call each.
         self.publish = self.incoming.publish
         self.publish_all = self.incoming.publish_all
         self.ack = self.settling.ack

@@ -83,7 +83,9 @@ class Settling:
         return self._settle_pieces(verb, self._pieces_through(tag, taken), settle)
 
     def _pieces_through(self, tag: int, taken: Taken | None) -> Iterator[Taken]:
-        """Yield ``taken``, then the other held messages up to a tag (0: all), removed piece by piece."""
+        """Yield ``taken``, then the other held messages up to a tag (0: all). Each piece is removed when it
+        is yielded.
+        """
         tag = tag or self._unacked.highest
         if taken is not None:
             yield taken

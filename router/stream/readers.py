@@ -1,4 +1,4 @@
-"""The readers of a stream: all are active, except that of a single-active group only one is.
+"""The readers of a stream. All are active, but only one of each single-active group.
 
 Responsible for the active reader of a group and its successor. Not for their offsets (see ``serving``).
 """

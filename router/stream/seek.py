@@ -12,7 +12,9 @@ from leveret.router.stream.readable import Readable
 
 
 class SeekResult(NamedTuple):
-    """An offset. If ``search`` is True, it is that of a segment, which must be searched for the time."""
+    """The offset to read from. If ``search`` is True, it is the start of a segment, in which the first
+    message of the wanted time must be searched for.
+    """
 
     offset: int
     search: bool = False

@@ -298,9 +298,9 @@ class Serving:
         self._decoded.clear()
 
     def _begin(self, reader: StreamReader, start: Start | None) -> None:
-        """Set a reader's start: that of its arguments, else its stored position, else the end.
+        """Set a reader's first offset, from its arguments, else its stored position, else the stream's end.
 
-        A start with ``if_new`` counts only for a name without a position.
+        A start with ``if_new`` has effect only for a name without a stored position.
         """
         continues = reader.name is not None and (start is None or start.if_new)
         known = self.positions.get(reader.name or "") if continues else None

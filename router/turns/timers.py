@@ -59,7 +59,7 @@ class Timers:
         """Call every target that is due. A target that schedules a past time is called in the next run.
 
         ``failed`` gets a target that raised; without it the exception is raised here, and later targets are
-        called in the next run. The same holds once ``spent`` returns True.
+        called in the next run. They are also left to the next run once ``spent`` returns True.
         """
         due = self._due
         while self._heap and self._heap[0][0] <= now and len(due) < AT_ONCE:

@@ -26,8 +26,8 @@ NONE = Turn()
 class TurnTimes:
     """The longest turns of the current and the last window.
 
-    ``most`` and ``most_cpu`` are the longest turn of this window, in seconds and in processor seconds: a turn
-    that exceeds neither, and is not slow, need not be recorded. The window ends at ``ends``, in ms.
+    ``most`` and ``most_cpu`` are the longest turn of this window, in seconds and in processor seconds: only a
+    turn that exceeds one of them, or is slow, need be recorded. The window ends at ``ends``, in ms.
     """
 
     __slots__ = ("_cpu_before", "_longest", "_longest_cpu", "_quiet_until", "_wall_before", "ends", "slow")

@@ -9,9 +9,9 @@ batch. A number that can be computed from others has no counter. Not for rates (
 class DeliveryCounters:
     """Counters of the deliveries of a queue or to a session, and of messages that were requeued or rejected.
 
-    ``deliver`` and ``get`` count messages that must be settled, ``_no_ack`` those that need not be.
-    ``redeliver`` counts deliveries of either kind that were not the first, ``back`` messages that were
-    requeued or rejected.
+    ``deliver`` and ``get`` count messages that must be settled, ``deliver_no_ack`` and ``get_no_ack``
+    messages that need not be. ``redeliver`` counts repeated deliveries of both kinds, ``back`` messages that
+    were requeued or rejected, ``get_empty`` gets from an empty queue.
     """
 
     __slots__ = ("back", "deliver", "deliver_no_ack", "get", "get_empty", "get_no_ack", "redeliver")

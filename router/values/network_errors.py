@@ -72,7 +72,9 @@ def tls_advice(error: BaseException, where: str) -> str:
 
 
 def _behind(error: BaseException | None) -> list[BaseException]:
-    """Return an error followed by its chain of causes; of an exception group, the first member's."""
+    """Return an error followed by its chain of causes; for an exception group, its first member
+    comes next.
+    """
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

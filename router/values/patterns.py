@@ -152,7 +152,7 @@ def _end_of_group(text: str, start: int, *, alternative: bool = False) -> int | 
 
 
 def _end_of_class(text: str, first: int) -> int:
-    """Return the position of the ``]`` that ends a class, given that of its first character.
+    """Return the position of the ``]`` that ends a class whose first character is at ``first``.
 
     Returns the end of the text if the class does not end.
     """

@@ -56,8 +56,9 @@ class DeadLetterHost(Protocol):
 class DeadLetters:
     """The dead letters of one broker. ``raised`` is the set of raised alarms.
 
-    ``pending`` are to be published, in their order. ``held_bytes`` is the size of those that wait for
-    the end of an alarm, and ``left`` the number of copies that this batch may still publish.
+    ``pending`` holds the unpublished dead letters in their order. ``held_bytes`` is the size of the dead
+    letters that wait for the end of an alarm, ``left`` the number of copies that this batch may still
+    publish.
     """
 
     def __init__(self, host: DeadLetterHost, raised: Set[str]) -> None:

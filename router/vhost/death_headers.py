@@ -21,8 +21,8 @@ Death = dict[str, Any]
 
 COUNT_MAX = 2**63 - 1
 COPIES = "x-death-copies"  # header: number of copies of the original message on this path
-COPIES_MAX = 1000  # of one message; the first fan-out of a message may be as large as that of a publish
-FEW_COPIES = 16  # of a message that dies for the first time, up to which the header is left out
+COPIES_MAX = 1000  # copies of one message; the first fan-out of a message has no limit, as for a publish
+FEW_COPIES = 16  # copies of a message that dies for the first time, up to which the header is left out
 
 
 def make_letter(

@@ -25,7 +25,7 @@ DropReason = Literal[
     "reply_unread",  # a direct reply to a client that does not read
 ]
 REASONS: tuple[DropReason, ...] = get_args(DropReason)
-# What a client or a setting asks for; the other reasons are logged as warnings.
+# Drops that a client or a setting asks for; those for other reasons are logged as warnings.
 INTENDED = frozenset(("rejected", "expired", "maxlen", "refused"))
 PERIOD = 60_000  # ms between two lines about the same queue
 
@@ -52,8 +52,8 @@ class Drops:
     def add(self, vhost: str, queue: str, reason: DropReason, count: int, now: int) -> None:
         """Count ``count`` messages that a queue dropped.
 
-        The first call for a queue logs at once and opens a period of ``PERIOD`` ms; the drops of that period
-        are logged together at its end.
+        The first call for a queue logs at once and opens a period of ``PERIOD`` ms; the drops within the
+        period are logged together when it ends.
         """
         self.counts[reason] += count
         recent = self._recent.get((vhost, queue))

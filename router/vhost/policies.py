@@ -100,7 +100,7 @@ class Policies:
         (self.operator_policies if operator else self.policies)[policy.name] = policy
 
     def remove(self, name: str, *, operator: bool = False) -> None:
-        """Delete a policy or an operator policy. Raises KeyError if there is none of this name."""
+        """Delete a policy or an operator policy. Raises KeyError if no policy has this name."""
         del (self.operator_policies if operator else self.policies)[name]
 
     def policy(self, kind: Kind, name: str, queue_type: str) -> Policy | None:
@@ -228,7 +228,7 @@ def _check_definition(definition: Definition, settings: Set[str]) -> None:
 
 
 def _check_value(row: Argument, value: Any) -> None:
-    """Raise PolicyError for a value that the argument of the same meaning could not have."""
+    """Raise PolicyError for a value that is invalid for the argument with the same effect as this key."""
     if row.policy is None or row.is_valid(value):
         return
     hint = f"; the maximum is {row.maximum}" if row.is_too_large(value) else ""

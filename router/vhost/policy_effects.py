@@ -30,8 +30,8 @@ class PolicyEffects:
     def apply(self) -> None:
         """Give the existing queues and exchanges the settings of changed policies.
 
-        One walk over the queues and exchanges is unfinished at a time. Policies that change meanwhile,
-        however often, are applied by one more walk after it.
+        There is one walk over the queues and exchanges at a time. Policies that change during a walk, however
+        often, are applied by one more walk after it.
         """
         self._changed = True
         if not self._applying:
@@ -52,7 +52,7 @@ class PolicyEffects:
         """Apply the matching policies to each queue, as they are when the walk reaches the queue."""
         policies = self._vhost.policies
         merged: dict[tuple[QueueArguments, int, int], QueueArguments] = {}  # many queues have the same
-        known = []  # the policies whose ids are in the keys, so that no others get these
+        known = []  # keeps the policies whose ids are in the keys, so that no new objects get the same ids
         for queue in list(self._vhost.queues.values()):
             yield  # for each: its time depends on the number of policies, and on their patterns
             if queue.deleted:
@@ -77,7 +77,7 @@ class PolicyEffects:
                 self.apply_to_exchange(exchange)
 
     def apply_to_exchange(self, exchange: Exchange) -> None:
-        """Set the alternate exchange: the argument of the exchange, or otherwise that of its policy."""
+        """Set the alternate exchange, from the argument of the exchange or otherwise from its policy."""
         own = exchange.arguments.get(ALTERNATE_EXCHANGE)
         policy = self._vhost.policies.effective("exchanges", exchange.name, exchange.type)
         alternate = own if isinstance(own, str) else policy.get(ALTERNATE_EXCHANGE)

@@ -63,7 +63,7 @@ def field_of(parts: list[FormField], name: str) -> bytes | None:
 
 
 def _part(body: bytes, start: int, end: int, number: int) -> FormField:
-    """Parse a part, headers and content; ``start`` is that of the line break before its headers."""
+    """Parse the headers and content of a part; a line break at ``start`` precedes its headers."""
     blank = body.find(b"\r\n\r\n", start, min(end, start + HEAD_MAX))
     if blank < 0:
         within = f"within {HEAD_MAX} bytes" if end > start + HEAD_MAX else "between headers and content"

@@ -18,11 +18,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_host(request: Request, hosts: Sequence[str]) -> None:
-    """Refuse a name for a loopback address that is neither this machine's nor one of ``hosts``.
+    """Refuse requests whose Host is neither a name of this machine nor one of ``hosts``.
 
-    An attacker's page may be loaded from a name that then points at 127.0.0.1: to the browser the broker and
-    that page are of one origin. A client without a Host header, as HTTP/1.0 allows, is no browser. Raises
-    HttpError 421.
+    An attacker can serve a page under a name and then let the name point at 127.0.0.1 (DNS rebinding): to the
+    browser, the page and the broker then have the same origin. A client without a Host header, as HTTP/1.0
+    allows, is no browser. Raises HttpError 421.
     """
     if "host" not in request.headers:
         return
@@ -33,10 +33,10 @@ def check_host(request: Request, hosts: Sequence[str]) -> None:
 
 
 def check_origin(request: Request, origins: Sequence[str]) -> None:
-    """Refuse a page that is neither the broker's own, nor of one of ``origins``, nor, for a browser on this
-    machine, a page of this machine.
+    """Refuse requests of pages from foreign origins.
 
-    Requests without an Origin header are not sent by pages. Raises HttpError 403.
+    Allowed are the broker's own pages, pages of ``origins``, and, if the browser runs on this machine, pages
+    of this machine. Requests without an Origin header are not sent by pages. Raises HttpError 403.
     """
     if "origin" not in request.headers:
         return

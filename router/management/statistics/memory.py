@@ -69,7 +69,7 @@ BY_QUEUE_TYPE = {"classic": "classic_queues", "quorum": "quorum_queues", "stream
 CONNECTION, CHANNEL, QUEUE, DURABLE, SERIES = 16_000, 4_100, 4_200, 750, 1_700
 PINNED = 1.1  # memory of incomplete messages by their bytes: parts of bodies keep the whole read (measured)
 LOADED_LATER = 7_000_000  # bytes of modules that are loaded in the first seconds after the start
-LOOKED_AT = 200  # held messages of a session whose size stands for all
+SAMPLED = 200  # held messages of a session whose mean size is taken as the mean of all
 
 
 def owners(context: ApiContext) -> ResponseSteps[dict[str, int]]:
@@ -122,7 +122,7 @@ def _held_by(session: Session) -> int:
     count = len(session.unacked)
     if not count:
         return 0
-    sizes = [held[2].message.size for _, held in islice(session.unacked, LOOKED_AT)]
+    sizes = [held[2].message.size for _, held in islice(session.unacked, SAMPLED)]
     return count * (MESSAGE + sum(sizes) // len(sizes))
 
 

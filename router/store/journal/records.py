@@ -171,8 +171,9 @@ def unpack(data: bytes) -> Iterator[Record]:
 def unpack_readable(data: bytes) -> Iterator[tuple[int, int, Record | BadRecord]]:
     """Yield start and end of each record of a payload, and the record, or the reason why it is not readable.
 
-    Behind an unreadable record the next one is read, if the lengths of all records behind it lead to the end
-    of the payload. Otherwise its own length may be wrong, and the rest is one bad record.
+    After an unreadable record, reading continues with the next record if the lengths of all further records
+    add up to the end of the payload. Otherwise the length of the unreadable record may be wrong, and the rest
+    of the payload is yielded as one bad record.
     """
     offset, size = 0, len(data)
     while offset < size:
@@ -216,8 +217,9 @@ def _end_of_bad(data: bytes, offset: int) -> int:
 
 
 def _must_be_possible(position: int, offset: int) -> None:
-    """Raise RecordError for a position that no queue can have reached, and that would leave none for new
-    messages.
+    """Raise RecordError for a position so high that no queue can have reached it.
+
+    With such a position a queue would have no higher ones for new messages.
     """
     if position > POSITION_MAX:
         raise RecordError(f"position {position} in a record at {offset}")

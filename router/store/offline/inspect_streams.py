@@ -137,8 +137,8 @@ class _Inspector:
         return _Looked(path, first, behind, size, head, scanned)
 
     def _count(self, path: Path, scanned: ScannedSegment) -> None:
-        """Add the messages of a segment to the totals, except those that the journal has too and were
-        counted.
+        """Add the messages of a segment to the totals, except those that the journal contains too: they are
+        already counted.
         """
         totals = self._found.queues.setdefault(self._stream, LiveTotals())
         totals.messages += sum(run.end - run.first for run in scanned.runs)
@@ -265,7 +265,7 @@ class _Inspector:
         return [pack_segment_head(self._stream, StreamSegment(segment.first, created)), *pieces]
 
     def _note_gaps(self) -> None:
-        """Propose notes that these offsets are lost, so that they count as damage no longer."""
+        """Propose notes that the lost offsets are known, so that they no longer count as damage."""
         found, queue = self._found, self._queue
         states = {state.id: state for state in found.checkpoint.queues}
         state = states.get(self._stream) or QueueState(self._stream, queue.next_position, 0, ())
