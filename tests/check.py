@@ -6,6 +6,7 @@ All checks run, also after one that failed; the exit status is 1 if any failed.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +27,10 @@ CHECKS = {
 }
 
 
+# Some systems forbid Python to keep compiled modules; hundreds of processes would compile all of them again.
+ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+
+
 def run(commands: Sequence[Sequence[str]]) -> bool:
     """Run each command as a module of this interpreter; return True if all succeeded.
 
@@ -35,7 +40,8 @@ def run(commands: Sequence[Sequence[str]]) -> bool:
     for program, *arguments in commands:
         print(f"== {' '.join((program, *arguments))}", flush=True)
         started = time.monotonic()
-        ended = subprocess.run([sys.executable, "-m", program, *arguments], cwd=ROOT, check=False)
+        command = [sys.executable, "-m", program, *arguments]
+        ended = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False)
         if ended.returncode:
             failed.append(program)
         if program != "pytest":
