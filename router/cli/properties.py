@@ -1,12 +1,12 @@
 """Options for a message's headers and properties, and building the properties from them."""
 
-import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from leveret.router.cli.assignments import parse_assignments
 from leveret.router.cli.failure import WrongUsage
 from leveret.router.cli.terminal import parse_duration
 
@@ -79,18 +79,7 @@ def parse_headers(given: tuple[str, ...], option: str = "--header") -> "Table":
     from leveret.protocol.amqp.plain import value_of
     from leveret.protocol.amqp.table import encode_table
 
-    table: Table = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.removesuffix(":"):
-            raise WrongUsage(f"{option} wants NAME=TEXT or NAME:=JSON, not {text!r}")
-        if not name.endswith(":"):
-            table[name] = value
-            continue
-        try:
-            table[name[:-1]] = value_of(json.loads(value))
-        except ValueError as error:
-            raise WrongUsage(f"{option} {text}: {error}; for plain text write {name[:-1]}={value}") from None
+    table: Table = parse_assignments(given, option, value_of)
     try:
         encode_table(table)
     except (ValueError, TypeError) as error:

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from leveret.router.cli.api import Api, ObjectNotFound
+from leveret.router.cli.assignments import parse_assignments
 from leveret.router.cli.failure import Failure
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
@@ -13,7 +14,6 @@ from leveret.router.cli.manage.common import (
     changing,
     listed,
     managed,
-    parse_arguments,
     report,
     vhost_option,
     vhost_path,
@@ -73,7 +73,7 @@ def declare(
     api: Api, *, source: str, destination: str, key: str, kind: str, arguments: tuple[str, ...], vhost: str
 ) -> None:
     """Bind DESTINATION to the exchange SOURCE, with the binding key KEY."""
-    body = {"routing_key": key, "arguments": parse_arguments(arguments)}
+    body = {"routing_key": key, "arguments": parse_assignments(arguments)}
     path = ("bindings", vhost, "e", source, kind[0], destination)
     try:
         bound = any(
@@ -98,7 +98,7 @@ def delete(
     api: Api, *, source: str, destination: str, key: str, kind: str, arguments: tuple[str, ...], vhost: str
 ) -> None:
     """Delete the binding of DESTINATION to the exchange SOURCE with this key and these arguments."""
-    wanted: dict[str, Any] = parse_arguments(arguments)
+    wanted: dict[str, Any] = parse_assignments(arguments)
     path = ("bindings", vhost, "e", source, kind[0], destination)
     try:
         for row in api.get(*path):

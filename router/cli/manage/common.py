@@ -1,8 +1,7 @@
 """Helpers of the commands over the management API: options, output of one object, reports of changes."""
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -103,23 +102,6 @@ def confirm(question: str, yes: bool) -> None:
 
 def _can_ask() -> bool:
     return sys.stdin.isatty()
-
-
-def parse_arguments(given: Sequence[str], option: str = "--argument") -> dict[str, Any]:
-    """Parse ``NAME=TEXT`` and ``NAME:=JSON`` to an object. Raises WrongUsage."""
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.removesuffix(":"):
-            raise WrongUsage(f"{option} wants NAME=TEXT or NAME:=JSON, not {text!r}")
-        if not name.endswith(":"):
-            found[name] = value
-            continue
-        try:
-            found[name[:-1]] = json.loads(value)
-        except ValueError as error:
-            raise WrongUsage(f"{option} {text}: {error}; for plain text write {name[:-1]}={value}") from None
-    return found
 
 
 def show_object(found: Object, form: str) -> None:

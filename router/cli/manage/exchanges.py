@@ -3,6 +3,7 @@
 import click
 
 from leveret.router.cli.api import Api
+from leveret.router.cli.assignments import parse_assignments
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
     any_vhost_option,
@@ -11,7 +12,6 @@ from leveret.router.cli.manage.common import (
     listed,
     managed,
     one,
-    parse_arguments,
     rate,
     report,
     show_format_option,
@@ -95,7 +95,7 @@ def declare(
         "durable": durable,
         "auto_delete": auto_delete,
         "internal": internal,
-        "arguments": parse_arguments(arguments),
+        "arguments": parse_assignments(arguments),
     }
     created = one("vhost", vhost, None, lambda: api.create("exchanges", vhost, name, body=body))
     report(f"exchange {name!r} in {vhost!r}: {'declared' if created else 'existed already'}")

@@ -3,6 +3,7 @@
 import click
 
 from leveret.router.cli.api import Api
+from leveret.router.cli.assignments import parse_assignments
 from leveret.router.cli.failure import WrongUsage
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
@@ -11,7 +12,6 @@ from leveret.router.cli.manage.common import (
     listed,
     managed,
     one,
-    parse_arguments,
     report,
     show_format_option,
     show_object,
@@ -111,7 +111,7 @@ def declare(
             raise WrongUsage(f"{text!r} is neither NAME=TEXT nor NAME:=JSON, such as max-length:=1000")
     body = {
         "pattern": pattern,
-        "definition": parse_arguments(definition, "the definition"),
+        "definition": parse_assignments(definition, "the definition"),
         "apply-to": apply_to,
         "priority": priority,
     }

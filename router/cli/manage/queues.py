@@ -3,6 +3,7 @@
 import click
 
 from leveret.router.cli.api import Api
+from leveret.router.cli.assignments import parse_assignments
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
     any_vhost_option,
@@ -11,7 +12,6 @@ from leveret.router.cli.manage.common import (
     listed,
     managed,
     one,
-    parse_arguments,
     rate,
     report,
     show_format_option,
@@ -96,7 +96,7 @@ def declare(
 
     Warns on standard error of arguments that delete messages, or the queue itself.
     """
-    table = parse_arguments(arguments)
+    table = parse_assignments(arguments)
     if kind is not None:
         table["x-queue-type"] = kind
     body = {"durable": durable, "auto_delete": auto_delete, "arguments": table}

@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from leveret.router.cli.api import Api
+from leveret.router.cli.assignments import parse_assignments
 from leveret.router.cli.failure import Failure, WrongUsage
-from leveret.router.cli.manage.common import parse_arguments
 from leveret.router.cli.manage.status import _size, _span, lines, node_lines
 from leveret.router.cli.table import Column, at, shown
 from tests.router.cli.conftest import Answers, leveret
@@ -177,10 +177,10 @@ def test_nothing_is_shown_for_what_is_not_known():
 
 
 def test_arguments_are_text_or_json():
-    assert parse_arguments(["a=5", "b:=5", "c:=[1]"]) == {"a": "5", "b": 5, "c": [1]}
+    assert parse_assignments(["a=5", "b:=5", "c:=[1]"]) == {"a": "5", "b": 5, "c": [1]}
     for wrong in ("a", "=1", "a:=x"):
         with pytest.raises(WrongUsage, match="--argument"):
-            parse_arguments([wrong])
+            parse_assignments([wrong])
 
 
 def test_alarms_stand_out():
