@@ -56,7 +56,7 @@ def measure(
         "began": began.isoformat(timespec="minutes"),
         "load": round(load, 2),
         "seconds": scale.seconds,
-        "part": scale.part,
+        "part": scale.part if workload.measure.scaled else 1.0,
         "figures": {side.name: found for side, found in zip(sides, figures, strict=True)},
     }
     if isinstance(workload.measure, Backlog):

@@ -50,6 +50,10 @@ class Measure(Protocol):
     def runs(self) -> int:
         """How often a round runs for ``Scale.seconds``."""
 
+    @property
+    def scaled(self) -> bool:
+        """Whether ``Scale.part`` makes it smaller."""
+
     def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
         """What all rounds share."""
 
@@ -61,6 +65,7 @@ class Single:
     """What measures share that run once and have no topology."""
 
     runs = 1
+    scaled = False
 
     def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
@@ -90,8 +95,12 @@ class Messages:
     def runs(self) -> int:
         return len(self.kinds) + self.new_keys
 
+    @property
+    def scaled(self) -> bool:
+        return self.load.bindings >= MANY_BINDINGS
+
     def _scaled(self, scale: Scale) -> Load:
-        if self.load.bindings < MANY_BINDINGS:
+        if not self.scaled:
             return self.load
         return replace(self.load, bindings=scale.of(self.load.bindings))
 
@@ -120,6 +129,7 @@ class Sizes:
 
     load: Load
     sizes: tuple[int, ...]
+    scaled = False
 
     @property
     def runs(self) -> int:
@@ -143,6 +153,7 @@ class Beside:
 
     load: Load
     runs = 2
+    scaled = False
 
     def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
         return topology(side.target, self.load)
@@ -198,6 +209,7 @@ class Backlog(Single):
     load: Load
     count: int
     runs = 20  # for so long, about
+    scaled = True
     curve: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def measure(self, side: Side, scale: Scale) -> Figures:
@@ -239,6 +251,7 @@ class Fresh(Single):
     connections: int = 1000
     queues: int = 10_000
     runs = 6  # for so long, about
+    scaled = True
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         if side.resident is None:

@@ -13,6 +13,7 @@ class Streams(Single):
 
     count: int
     runs = 3
+    scaled = True
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         count = scale.of(self.count)
@@ -34,6 +35,7 @@ class WebSockets(Single):
 
     subscribers: int
     messages: int
+    scaled = True
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         if not side.websocket:
