@@ -6,6 +6,7 @@ connections of all protocols share (``session.client_connection``).
 """
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 from leveret.protocol.amqp import methods as m
@@ -31,6 +32,7 @@ from leveret.router.turns.backlog import LongWork, Postponed, Slices
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # need no ``Broker.catch_up_for`` before them
 NOT_TUNED = (ConnectionState.HEADER, ConnectionState.START_OK, ConnectionState.TUNE_OK)
+OPENING = (*NOT_TUNED, ConnectionState.OPEN)
 
 
 class AmqpConnection(AmqpHandshake):
@@ -70,12 +72,13 @@ class AmqpConnection(AmqpHandshake):
         self.last_received = self.broker.now
         before = self.wire.state
         commands = self.wire.receive(data)
-        if self._put_off or self.unfinished:
-            commands = [*self._put_off, *commands]
-            self._put_off = []
-            if self.unfinished:  # the commands of this read wait as well
-                self._put_off = commands
-                return 0
+        if self.unfinished:  # the commands of this read wait as well
+            self._put_off += commands
+            return 0
+        if self._put_off:
+            waited, self._put_off = self._put_off, []
+            opening = self.wire.state in OPENING
+            commands = chain(waited, commands) if opening else [*waited, *commands]
         if before is ConnectionState.HEADER and self.wire.state is not before:
             self.answer_header(data)
         self.broker.scheduler.acting.append(self)
@@ -115,7 +118,7 @@ class AmqpConnection(AmqpHandshake):
         for number, command in commands:
             if type(command) not in FLOOD:
                 if not self.broker.catch_up_for(self):
-                    self._put_off = [(number, command), *commands]
+                    self._put_off = [(number, command), *self._rest(commands)]
                     self.postpone(behind_deliveries=True)
                     break
                 left = 1  # check the budget: a selector or a large table may take long
@@ -126,7 +129,7 @@ class AmqpConnection(AmqpHandshake):
                 if channel is None or session is None or type(command) in LIFE:
                     self._without_channel(number, command)
                     if self.paused:
-                        self._put_off = list(commands)
+                        self._put_off = self._rest(commands)
                         break
                 elif type(command) is Message:
                     session.publish(command)
@@ -137,24 +140,32 @@ class AmqpConnection(AmqpHandshake):
                     if type(command) is m.BasicGet and not self.outbox.writable():
                         # A few bytes can request many replies: later commands wait until the client has read
                         # these.
-                        self._put_off = list(commands)
+                        self._put_off = self._rest(commands)
                         break
             except AmqpError as error:
                 self._refused = number, error, command
                 if not self._refuse(commands):
                     break
             except (Postponed, NextMessagePending) as wait:
-                self._await(wait, (number, command), *commands)
+                self._await(wait, (number, command), *self._rest(commands))
                 break
             if session is not None and session.work.unfinished is not None and not self.finished:
-                self._put_off = list(commands)
+                self._put_off = self._rest(commands)
                 self.resume_after(session.work.unfinished, self._over(channel, command, answer))
                 break
             left = left - 1 or FEW
-            if (budget.over or (left == FEW and budget.spent())) and (rest := list(commands)):
+            if (budget.over or (left == FEW and budget.spent())) and (rest := self._rest(commands)):
                 self._put_off = rest
                 self.postpone()
                 break
+
+    def _rest(self, commands: Iterable[tuple[int, Command]]) -> list[tuple[int, Command]]:
+        """Return the commands that are left to be handled later.
+
+        Until the connection is open there are none: what the client has sent behind them stays in the reader,
+        since handling a command may change how the next one is read.
+        """
+        return [] if self.wire.state in OPENING else list(commands)
 
     def _refuse(self, behind: Iterable[tuple[int, Command]]) -> bool:
         """Close the channel or the connection of the refused command. Return False if the close must wait for

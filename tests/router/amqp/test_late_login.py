@@ -3,6 +3,7 @@
 import pytest
 
 from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from tests.router.amqp.client import CAPABILITIES
 from tests.router.amqp.world import World
@@ -55,6 +56,34 @@ def test_what_was_sent_behind_the_login_is_handled_after_it(world, step):
     step()
     client.take(m.ConnectionTune, channel=0)
     client.take(m.ConnectionOpenOk, channel=0)
+
+
+@pytest.mark.parametrize("with_header", [False, True])
+def test_channels_opened_behind_the_login_are_opened_after_it(world, step, with_header):
+    """In one piece, with frames on channel 1 that are refused until the connection is open."""
+    client = world.client()
+    parts = [PROTOCOL_HEADER] if with_header else []
+    if not with_header:
+        client.start()
+    start_ok = m.ConnectionStartOk({"capabilities": CAPABILITIES}, "PLAIN", b"\0slow\0pw")
+    parts += [
+        method_frame(channel, method)
+        for channel, method in (
+            (0, start_ok),
+            (0, m.ConnectionTuneOk(2047, 131072, 0)),
+            (0, m.ConnectionOpen("/")),
+            (1, m.ChannelOpen()),
+            (1, m.QueueDeclare("q")),
+        )
+    ]
+    client.send_raw(b"".join(parts))
+    if with_header:
+        client.take(m.ConnectionStart, channel=0)
+    client.expect_silence()
+    step()
+    client.take(m.ConnectionTune, channel=0)
+    client.take(m.ConnectionOpenOk, channel=0)
+    client.expect(m.ChannelOpenOk(), m.QueueDeclareOk("q", 0, 0))
 
 
 def test_a_wrong_password_is_refused_when_that_is_known(world, step):
