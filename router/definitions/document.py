@@ -15,6 +15,7 @@ from leveret.router.auth import SHA256, PasswordHash, hash_password
 from leveret.router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, matches_password
 
 E = TypeVar("E", bound=Struct)
+ENTRY_MAX = 1 << 18  # bytes of an entry: decoding and encoding a larger one would block all clients
 # Every escape of JSON; the group is the hexadecimal number of a lone surrogate.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -200,6 +201,10 @@ def parse_definitions(document: bytes) -> Definitions:
     def read(section: str, kind: type[E]) -> list[E]:
         entries, decoder = [], msgspec.json.Decoder(kind)
         for index, raw in enumerate(getattr(sections, section) or ()):
+            if (size := len(memoryview(raw))) > ENTRY_MAX:
+                text = f"the entry has {size} bytes; an entry may have {ENTRY_MAX}"
+                refused.append(RefusedEntry(f"{section}[{index}]", text))
+                continue
             try:
                 entries.append(decoder.decode(raw))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -24,7 +24,8 @@ from leveret.router.vhost.vhost import VHost
 
 STEP = 50  # entries that are exported between two steps: a quarter of a millisecond
 LARGE = 4096  # bytes of an entry that ends a step
-PART = 500  # entries in a part of the document
+PART = 500  # entries in a part of the document, and
+PART_BYTES = 1 << 18  # bytes from which on a part ends
 
 Entry: TypeAlias = dict[str, Any]
 
@@ -120,6 +121,7 @@ def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[
     yield b',"%b":[' % name.encode()
     left_out, first = 0, True
     rows: list[bytes] = []
+    gathered = 0
     for number, entry in enumerate(entries, 1):
         if unnamed and name in ("queues", "exchanges", "bindings"):
             del entry["vhost"]
@@ -127,13 +129,14 @@ def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[
         try:
             rows.append(msgspec.json.encode(entry))
             size = len(rows[-1])
+            gathered += size
         except UnicodeEncodeError:
             left_out += 1
         if size > LARGE or not number % STEP:
             yield None
-        if len(rows) == PART:
+        if len(rows) == PART or gathered > PART_BYTES:
             yield b"," * (not first) + b",".join(rows)
-            rows, first = [], False
+            rows, first, gathered = [], False, 0
     yield b"," * (not first and bool(rows)) + b",".join(rows) + b"]"
     if left_out:
         log = structlog.get_logger()

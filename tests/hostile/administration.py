@@ -71,13 +71,18 @@ async def delete_vhost(attack: Attack) -> None:
 
 @scenario(memory=800)
 async def body(attack: Attack) -> None:
-    """A JSON body of 20 MB for the API."""
-    values = {f"key{number}": ["text", number, {"a": None}] for number in range(attack.many(480_000))}
+    """JSON bodies of 17 MB for the API: of many values, and of a message with one payload."""
+    values = {f"key{number}": ["text", number, {"a": None}] for number in range(attack.many(400_000))}
     message = {"properties": {"headers": {"h": values}}, "routing_key": "q0", "payload": ""}
     message["payload_encoding"] = "string"
     path = f"/api/exchanges/{attack.vhost}/amq.default/publish"
     await attack.ask(path, "POST", message, refused=True)
     await attack.ask("/api/definitions", "POST", {"queues": [], "unknown": values}, refused=True)
+    text = "x" * attack.many(16_000_000)
+    message = {"properties": {}, "routing_key": "q0", "payload": text, "payload_encoding": "string"}
+    assert json.loads(await attack.ask(path, "POST", message)) == {"routed": False}
+    parameter = {"value": text}
+    await attack.ask("/api/global-parameters/large", "PUT", parameter, refused=True)
 
 
 @scenario(short=1 / 10, memory=800)

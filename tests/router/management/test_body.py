@@ -8,17 +8,19 @@ from leveret.protocol.http import HttpError
 from leveret.router.management.body import LARGE, parse_object
 
 
-@pytest.mark.parametrize("value", [{"a": ["x"] * LARGE}, ["x"] * LARGE], ids=["object", "list"])
-def test_a_large_object_or_list_is_refused_by_its_name(value):
-    with pytest.raises(
-        HttpError, match=r"'arguments' has \d+ bytes; an object or a list may have 131072 here"
-    ):
+@pytest.mark.parametrize(
+    "value", [{"a": ["x"] * LARGE}, ["x"] * LARGE, "x" * LARGE], ids=["object", "list", "text"]
+)
+def test_a_large_member_is_refused_by_its_name(value):
+    with pytest.raises(HttpError, match=r"'arguments' has \d+ bytes; it may have 131072 here"):
         parse_object(json.dumps({"name": "q", "arguments": value}).encode())
 
 
-def test_a_large_text_is_none_of_them():
+def test_only_the_text_of_a_payload_may_be_large():
     body = {"payload": "[{" + LARGE * "x", "properties": {"headers": {"a": 1}}}
     assert parse_object(json.dumps(body).encode()) == body
+    with pytest.raises(HttpError, match="'payload' has"):
+        parse_object(json.dumps({"payload": ["x"] * LARGE}).encode())
 
 
 @pytest.mark.parametrize("body", [b"[" + b"1," * LARGE + b"1]", b'{"a": ' + b" " * LARGE])
