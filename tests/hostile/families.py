@@ -7,5 +7,6 @@ from tests.hostile.matching import MATCHING
 from tests.hostile.memory import MEMORY
 from tests.hostile.publishing import PUBLISHING
 from tests.hostile.queues import QUEUES
+from tests.hostile.storage import STORAGE
 
-FAMILIES = (PUBLISHING, MATCHING, QUEUES, ENDINGS, ADMINISTRATION, MEMORY, LOGINS)
+FAMILIES = (PUBLISHING, MATCHING, QUEUES, ENDINGS, ADMINISTRATION, MEMORY, STORAGE, LOGINS)
