@@ -21,10 +21,13 @@ from tests.hostile.scenario import Scenario
 from tests.hostile.table import COLUMNS, row, write_table
 
 BOUNDS = Bounds(p99=0.05, longest=0.25)
+START, PLAY = 2.0, 3.0  # seconds of a scenario: its two brokers and its probe, and itself at full size
 
 
 async def main(scenarios: list[Scenario], page: Path | None, scale: float) -> list[Outcome]:
     """Play scenarios. The table is written after each, so that an interrupted run leaves what it measured."""
+    minutes = (len(scenarios) + 1) * (START + PLAY * scale) / 60
+    print(f"{len(scenarios)} scenarios: about {max(1, minutes):.0f} minutes on an idle machine", flush=True)
     print(("{:32}" + "{:>13}" * (len(COLUMNS) - 2) + "  {}").format(*COLUMNS))
     outcomes = []
     for scenario in (IDLE, *scenarios):

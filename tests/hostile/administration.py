@@ -175,13 +175,13 @@ async def pipelined_requests(attack: Attack) -> None:
 
 @scenario()
 async def browsed_messages(attack: Attack) -> None:
-    """50,000 messages are got through the API in one request and requeued."""
+    """A request to the API gets 50,000 messages; it gets 10,000, which are requeued."""
     client = await attack.client()
     await declare(client, 1, {})
     await fill(client, "q0", count := attack.many(50_000))
     request = {"count": count, "ackmode": "ack_requeue_true", "encoding": "auto"}
     found = json.loads(await attack.ask(f"/api/queues/{attack.vhost}/q0/get", "POST", request))
-    assert len(found) == count
+    assert len(found) == min(count, 10_000)
 
 
 @scenario(memory=900)
