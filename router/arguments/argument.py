@@ -24,7 +24,7 @@ class PolicySetting:
     """The setting of policies for an argument.
 
     ``refusal`` is RabbitMQ's text for an invalid value, which replaces ``{}``. A policy with this setting
-    applies to queues of these ``queue_types`` alone; None stands for the types that take the argument.
+    applies only to queues of these ``queue_types``; None means the types that accept the argument.
     """
 
     refusal: str
@@ -39,7 +39,7 @@ class Argument:
     """An argument: its valid values, the objects that accept it, and the conversion of its value.
 
     ``kind`` is the type of valid values, and of the STOMP header of the same name. ``read`` converts a valid
-    value into that of the field of ``QueueArguments``. ``meaning`` is its description in docs/arguments.md.
+    value for the field of ``QueueArguments``. ``meaning`` is the description in docs/arguments.md.
     """
 
     name: str

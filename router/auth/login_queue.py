@@ -178,8 +178,8 @@ class LoginQueue:
     def _drop_surplus(self, address: str) -> None:
         """Postpone one login if too many wait, of ``address`` or in all.
 
-        Chosen is the newest login for the name with the most logins, of ``address`` if that has too many,
-        else of the address with the most logins.
+        The address is ``address`` if it has too many logins, otherwise the address with the most logins. Of
+        its logins, the newest one for the name with the most logins is postponed.
         """
         if self._counts[address] <= MOST_OF_ADDRESS:
             if self._count <= MOST_WAITING:

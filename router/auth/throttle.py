@@ -19,7 +19,7 @@ class Throttle:
     def __init__(self, burst: int, per_minute: int) -> None:
         self._burst = burst
         self._leak = per_minute / 60_000  # failures a ms
-        # level, and the time of that level
+        # the level, and the time when the bucket had this level
         self._buckets: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
     def delay_of_address(self, address: str, now: int) -> int:

@@ -13,7 +13,7 @@ from leveret.protocol.errors import AmqpError, ResourceError
 from leveret.router.auth import client_network
 
 LITTLE = 1 << 16  # bytes of incomplete frames up to which a connection is not counted: a part of one read
-SHARE = 2  # one owner may have half of all: the other half is for others
+SHARE = 2  # one owner may take half of the limit, so that the other half is left for others
 
 
 class NamedUser(Protocol):

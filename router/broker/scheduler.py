@@ -49,7 +49,7 @@ class WaitingSession(Protocol):
 
 
 class Marker:
-    """A place in the list of queues that deliver later, after those that a client's commands have touched.
+    """A place in the list of queues that deliver later, after the queues that a client's commands touched.
 
     ``late`` has the last marker of each client that has one. ``waiting`` is True if commands of the client
     wait for it; the client is then added to ``deferred``.

@@ -56,9 +56,9 @@ def publish(
 ) -> None:
     """Publish to EXCHANGE with the routing key KEY.
 
-    The body is BODY, or that of each --file, or standard input. The exchange "" is the default one, whose key
-    is the name of a queue. Messages that reach no queue are reported, and are a failure only with
-    --mandatory.
+    The body is BODY, or the content of each --file, or standard input. The exchange "" is the default
+    exchange, whose routing key is the name of a queue. Messages that reach no queue are reported, and are a
+    failure only with --mandatory.
     """
     if lines and json_lines:
         raise WrongUsage("give --lines or --json-lines, not both")

@@ -65,8 +65,8 @@ class Tracing:
         return found
 
     def _switch(self, *, on: bool) -> None:
-        """Switch tracing; the request repeats the other properties of the virtual host, which it would
-        reset.
+        """Switch tracing. The request resets properties that it leaves out, so it repeats the
+        virtual host's.
         """
         found = self._api.get("vhosts", self._vhost)
         same = {"description": found.get("description") or "", "tags": ",".join(found.get("tags") or ())}

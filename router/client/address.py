@@ -1,7 +1,7 @@
 """AMQP URLs: ``amqp://user:password@host:port/vhost?heartbeat=30``.
 
-Source: RabbitMQ, "URI Specification" and "URI Query Parameters". As in most clients, and other than specified
-there, an empty path stands for the virtual host "/".
+Source: RabbitMQ, "URI Specification" and "URI Query Parameters". An empty path means the virtual host "/", as
+in most clients; the specification differs.
 """
 
 import ssl

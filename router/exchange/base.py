@@ -75,8 +75,8 @@ def kind(destination: BindingDestination) -> str:
 class Exchange:
     """An exchange: the rule of its type that decides which of its bindings a message matches.
 
-    A subclass sets ``type`` and ``description``, which are RabbitMQ's texts, and overrides ``match``; with an
-    index of its own also ``_prepare``, ``_insert`` and ``_discard``.
+    A subclass sets ``type`` and ``description``, which are RabbitMQ's texts, and overrides ``match``. If it
+    has an index of bindings, it also overrides ``_prepare``, ``_insert`` and ``_discard``.
 
     ``by_key``: matches depend on the routing key alone. Routing calls such an exchange for every key of a
     message (CC and BCC too) and may cache the result until a binding changes. ``any_key``: the result is the

@@ -31,7 +31,7 @@ MAX_WEIGHT = 1_000_000
 
 
 class ConsistentHashExchange(Exchange):
-    """One destination for each hash, by weighted rendezvous.
+    """One destination for each hash, by weighted rendezvous hashing.
 
     Hashes are divided into slots. For each slot every destination has a pseudo-random waiting time,
     exponential with the weight as its rate, which depends only on slot and destination. The destination with
@@ -124,7 +124,7 @@ class ConsistentHashExchange(Exchange):
                 self._owners.clear()
 
     def _count(self, binding: Binding) -> None:
-        """Add a binding, the oldest to its destination, to those that compete for slots."""
+        """Let a binding compete for slots. It must be the oldest binding to its destination."""
         self._last += 1
         self._changes += 1
         name = " ".join(binding.identity[:2]).encode("utf-8", "surrogateescape")
@@ -135,8 +135,8 @@ class ConsistentHashExchange(Exchange):
 class SlotOwner(NamedTuple):
     """The owner of a slot: the number of its binding and its waiting time.
 
-    A number, not the binding, so that no deleted queue is kept. ``last`` and ``changes`` are those of the
-    exchange when the owner was found.
+    A reference to the binding would keep a deleted queue in memory. ``last`` and ``changes`` are the values
+    of the exchange when the owner was found.
     """
 
     number: int

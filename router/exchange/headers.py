@@ -42,8 +42,8 @@ def comparable(value: Value) -> Hashable:
 class Pattern:
     """The condition of one binding: headers that must exist, and values that must be equal.
 
-    ``paths`` are the headers with whether all that a table or array in them holds is needed, as
-    ``HeaderNames.add`` has them.
+    ``paths`` are the parameters for ``HeaderNames.add``: the headers, each with a flag that is True if the
+    content of a table or array in the header is needed.
     """
 
     __slots__ = ("every", "names", "paths", "size", "values")

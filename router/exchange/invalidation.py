@@ -80,8 +80,8 @@ class ExchangeGraph:
     def _changed(self, exchange: Exchange) -> None:
         """Drop the plans of an exchange whose routes have changed, and of the exchanges before it.
 
-        A cached plan has marked every exchange that it leads through as ``planned``. The search ends at
-        exchanges without the mark, so many changes in a row cost one search of a dense graph, not one each.
+        Every exchange on the way of a cached plan is marked as ``planned``. The search removes the marks and
+        ends at exchanges without one, so many changes in a row cost only one search of a dense graph.
         """
         if not exchange.planned:
             return

@@ -265,7 +265,9 @@ class Routes:
     def _match(
         self, exchange: Exchange, keys: Sequence[str], message: Message | None
     ) -> Slicing[Sequence[BindingDestination] | None]:
-        """Return the destinations that one exchange sends the message to; None if that needs a message."""
+        """Return the destinations that one exchange sends the message to; None if ``message`` is needed for
+        that and is None.
+        """
         if not exchange.name:
             return [target for key in keys if (target := self._topology.target(key)) is not None]
         if message is None and not exchange.by_key:

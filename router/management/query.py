@@ -76,7 +76,7 @@ def at(item: Any, path: str) -> Any:
 
 
 def columns_of(query: Mapping[str, str]) -> Columns:
-    """Return the requested columns; an empty tree stands for all."""
+    """Return the requested columns; an empty tree means all columns."""
     tree: Columns = {}
     for path in query.get("columns", "").split(","):
         if not path:
@@ -94,7 +94,7 @@ def columns_of(query: Mapping[str, str]) -> Columns:
 
 
 def narrowed(item: Object, columns: Columns) -> Object:
-    """Return an object with these columns only, as far as it has them.
+    """Return a copy of an object with only these columns; columns that the object does not have are left out.
 
     The time is bounded by the size of the object, however many columns are requested.
     """

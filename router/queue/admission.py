@@ -37,16 +37,18 @@ class AdmissionLimits:
     def excess(self, count: int, size: int) -> tuple[int, int]:
         """Return the number of messages, and of bytes of bodies, to take from the head of an overfull queue.
 
-        ``count`` and ``size`` are those of the ready messages. The caller stops at the number or at the
-        bytes, whichever it reaches first; that of a limit that is not exceeded is too large to be reached
-        first.
+        ``count`` is the number of ready messages, ``size`` the bytes of their bodies. The caller stops when
+        it has taken the number or the bytes, whichever comes first. If only one limit is exceeded, the result
+        for the other one is too large to come first.
         """
         if self._length is not None and count > self._length:
             return count - self._length, size + 1
         return count, size - (self._length_bytes or 0)
 
     def deadline(self, message: Message, now: int) -> int:
-        """Return the deadline of a message in ms (0: none), by the shorter of its own and the queue's TTL."""
+        """Return the deadline of a message in ms (0: none), from the shorter one of its TTL and the
+        queue's.
+        """
         ttl = self._ttl
         expiration = message.traits.expiration
         if expiration is not None:

@@ -78,7 +78,7 @@ class Fifo:
                 yield entry
 
     def head(self) -> Entry | None:
-        """Return the next entry to be delivered; None if it is not in memory, or there is none."""
+        """Return the next entry to be delivered; None if the Fifo is empty or the entry is not in memory."""
         self.blocked_line()  # discards removed entries at the head
         return self.returned[0] if self.returned else self.fresh[0] if self.fresh else None
 
@@ -175,7 +175,9 @@ class Fifo:
         return taken
 
     def next_deadline(self) -> int:
-        """Return the deadline of the first fresh entry; 0 if it has none or is in the expiry index."""
+        """Return the deadline of the first fresh entry; 0 if the entry has no deadline or the expiry index
+        contains it.
+        """
         fresh = self.fresh
         while fresh and fresh[0].gone:
             fresh.popleft()
@@ -197,7 +199,7 @@ class Fifo:
     # -- runs ----------------------------------------------------------------------------------------------
 
     def blocked_line(self) -> "Fifo | None":
-        """Return this Fifo if its next message is in a run; None if it is in memory, or there is none.
+        """Return this Fifo if its next message is in a run; None if it is in memory or the Fifo is empty.
 
         Discards removed entries at the head.
         """

@@ -36,7 +36,7 @@ def move_head(entries: deque[Entry], head: deque[Entry]) -> None:
 def take_run(line: "Fifo") -> Run | None:
     """Move the first entries of a Fifo's tail into a run; return None if they are too few for a page.
 
-    The run uses an existing page if it has exactly the unsettled messages of that page.
+    If these entries are exactly the unsettled messages of an existing page, the run uses this page.
     """
     tail = line.tail
     entries: list[Entry] = []

@@ -91,4 +91,4 @@ class Pager(Protocol):
         """Read a run's page, then call ``queue.paging.loaded`` with its unsettled messages."""
 
     def release(self, queue: "Queue", run: Run) -> None:
-        """Release a run's page: the queue does not need its messages on it any more."""
+        """Release a run's page: the queue no longer needs the messages in it."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp.properties import Properties
 
 MAX_LIKE_TEXT = 2048  # characters of a string that LIKE accepts
-LIKE_COST = 4  # cost of LIKE beyond that of another comparison
-MAX_REQUIRED = 64  # values that ``Expression.required`` has at most
+LIKE_COST = 4  # additional cost of LIKE compared with other comparisons
+MAX_REQUIRED = 64  # values in ``Expression.required``
 
 ALIKE = {str: frozenset({str}), bool: frozenset({bool}), int: NUMBERS, float: NUMBERS}
 ORDERED = {int: NUMBERS, float: NUMBERS}

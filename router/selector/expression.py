@@ -55,12 +55,12 @@ class Expression:
     """A compiled part of a selector.
 
     ``kind`` is the type that it can evaluate to, besides None; ``column`` is where it begins; ``constant`` is
-    its value if it is a literal; ``depth`` is the number of nested operators, ``operands`` that of names and
-    literals; ``cost`` is its longest time of evaluation, in times that of a name (0.1 to 0.2 us).
+    its value if it is a literal; ``depth`` is the number of nested operators, ``operands`` the number of
+    names and literals; ``cost`` is its longest time of evaluation, where a name costs 1 (0.1 to 0.2 us).
 
     ``paths`` are the headers, and entries of tables in headers, that it reads; ``reads_properties`` is True
-    if it reads other properties. ``required`` has values of headers, by name: the expression is TRUE only for
-    a message with one of these values. It is None if that is not known.
+    if it reads other properties. ``required`` has values by name of header: the expression is TRUE only for a
+    message with one of these values. ``required`` is None if no such values are known.
     """
 
     evaluate: Evaluate

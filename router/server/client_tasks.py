@@ -47,8 +47,8 @@ class CoreConnection(Protocol):
         """Return where the next bytes may be read to, without a copy; None if ``receive`` must have them."""
 
     def body_arrived(self, count: int) -> bytes:
-        """Count bytes that were read to ``body_room``; return those that ``receive`` must have. It must be
-        called in any case.
+        """Count bytes that were read to ``body_room``; return the bytes to pass to ``receive``. The caller
+        must call ``receive`` even with no bytes.
         """
 
     def drained(self) -> None:

@@ -134,8 +134,9 @@ class _Conversation:
             await self._send(pending, answer, close=True)
 
     async def run(self) -> Upgrade | None:
-        """Answer requests until the connection has to be closed, then close it so that no response is lost;
-        or until a request for a WebSocket, which is returned. Each request gets one response.
+        """Answer requests until the connection has to be closed, then close it so that no response is lost.
+
+        Each request gets one response. A request for a WebSocket is returned instead.
         """
         while (found := await self._next_request()) is not None:
             pending, due = found
@@ -151,8 +152,8 @@ class _Conversation:
         return None
 
     async def _next_request(self) -> tuple[PendingRequest, float] | None:
-        """Return the next request, and the time by which all of it must arrive; None if there is none, or if
-        it did not start in time. An incomplete request that timed out has been refused.
+        """Return the next request, and the time by which all of it must arrive; None if no request started in
+        time or the client has ended. An incomplete request that timed out has been refused.
         """
         wire, due = self._wire, math.inf
         self._guest.wait()

@@ -67,7 +67,7 @@ class Endpoint:
 
     @property
     def closed(self) -> bool:
-        """Return True if not all addresses are listened on: not yet, or no longer."""
+        """Return True if an address is not listened on yet, or no longer."""
         sockets = [each.socket.fileno() for each in self.listeners]
         return bool(tuple(self.addresses)) and (not sockets or -1 in sockets)
 

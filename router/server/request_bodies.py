@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from leveret.protocol.http import HttpError
 
-SHARE = 2  # one address, or one user, may use half of the memory, so that the other half is for others
+SHARE = 2  # one address, or one user, may take half of the memory, so that the other half is left for others
 
 
 class BodyMemory:

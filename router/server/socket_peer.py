@@ -86,8 +86,9 @@ class SocketPeer:
                     await trio.lowlevel.wait_writable(self.socket)
 
     def receive_now(self, size: int) -> bytes:
-        """Return up to ``size`` bytes that have arrived at the socket, if the connection is ``direct``; none
-        if there are none, or at the end. Errors show when ``receive`` is called.
+        """Return up to ``size`` bytes that have arrived at the socket, if the connection is ``direct``.
+
+        Returns b"" if no bytes have arrived, at the end, and after an error, which ``receive`` will raise.
         """
         if not self.direct:
             return b""
@@ -97,7 +98,7 @@ class SocketPeer:
             return b""
 
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
-        """Return up to ``size`` bytes of the stream on this socket; none at its end. Raises
+        """Return up to ``size`` bytes of the stream on this socket; b"" at its end. Raises
         BrokenResourceError, as the stream does.
         """
         if not self.direct:

@@ -77,7 +77,8 @@ class Publishing:
     ) -> tuple[Message, Sequence[Target]] | None:
         """Do the same as ``resolve`` for a message that each exchange must look at, or whose route is new.
 
-        Returns None if that takes several slices, or a plan is to be made: for a route that occurs again.
+        Returns None if that takes several slices, and for a route that has occurred before: ``resolve`` then
+        makes a plan.
         """
         if plan is None:
             if message.route[0] == 0 or not self._routes.is_new(message.route):  # 0: the default exchange
@@ -126,7 +127,7 @@ class Publishing:
             queues = yield from self._routes.route_in_slices(exchange, keys, message)
             plan.routed += len(queues) - len(plan.queues or ())
         if self._plans.get(route) is not plan:
-            count(plan)  # the routes do not store this plan, or no longer
+            count(plan)  # the cache of routes does not have this plan, or no longer
         message.route = plan.route
         self._budget.spent()
         return message, admitted(exchange, message, queues, self._vhost.host)
@@ -150,8 +151,10 @@ class Publishing:
         return plan.queues
 
     def _find(self, route: bytes) -> tuple[Exchange, str]:
-        """Return the exchange and the routing key of a route. Raises NotFound only if the user may publish to
-        that exchange, else AccessRefused.
+        """Return the exchange and the routing key of a route.
+
+        Raises AccessRefused if the user may not publish to the exchange, even if it does not exist, and
+        otherwise NotFound.
         """
         name, routing_key = unpack_route(route)
         if name not in self._vhost.exchanges:

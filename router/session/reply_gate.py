@@ -1,9 +1,9 @@
 """The gate that holds a connection's replies until their changes are on disk.
 
 A reply that reports a change waits for the commit, and so does everything written to the connection after
-it. Responsible for the waiting bytes, whatever they contain. Deliveries pass the gate only while a reply
-waits: a consumer is assigned its messages at once, as in RabbitMQ, so that no later command finds them in the
-queue; the client reads them behind the reply.
+it. Responsible for the waiting bytes, whatever they contain. While a reply waits, deliveries wait here too: a
+consumer is assigned its messages at once, as in RabbitMQ, so that no later command finds them in the queue,
+and the client receives them after the reply.
 """
 
 from collections import deque

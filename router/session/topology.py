@@ -123,7 +123,9 @@ class Topology:
         self._user.check_route(self._vhost.name, exchange, "read", routing_key)
 
     def find_reply_queue(self, name: str) -> None:
-        """Raise NotFound unless ``name`` is the direct reply-to address, or that of a consumer of replies."""
+        """Raise NotFound unless ``name`` is the direct reply-to address or the address of a consumer of
+        replies.
+        """
         if name != REPLY_TO and self._vhost.target(name) is None:
             self._vhost.queue_for(name, self._owner)
 
@@ -196,8 +198,8 @@ class Topology:
             self._vhost.unbind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
 
     def _typed(self, arguments: Arguments, *, lasting: bool) -> Arguments:
-        """Return the arguments, with the virtual host's default queue type if they have none and it
-        is valid.
+        """Return the arguments. If they have no queue type, the virtual host's default type is added, if
+        valid.
         """
         default = self._vhost.metadata.default_queue_type
         if default is None or "x-queue-type" in arguments or not (lasting or default == "classic"):

@@ -39,8 +39,8 @@ def by_source(taken: Taken) -> tuple[dict[QueueLike, list[Entry]], Mapping[Consu
 
 
 def reclaim(taken: Taken) -> None:
-    """Return messages to their queues, except those that a session holds, after an exception while they were
-    being settled.
+    """Return messages to their queues after an exception while they were being settled. Messages that a
+    session holds stay there.
     """
     for _, (source, _, entry) in taken:
         source.reclaim([entry])
@@ -56,7 +56,7 @@ class Unacked:
 
     def __init__(self) -> None:
         self._held: dict[int, Held] = {}
-        self._before: dict[int, Held] = {}  # those that ``give_back`` has not held again yet
+        self._before: dict[int, Held] = {}  # messages that ``give_back`` has not held again yet
         self.lowest = 1  # no tag below it is held
 
     def __len__(self) -> int:

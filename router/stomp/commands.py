@@ -211,9 +211,9 @@ def _is_stream(conversation: Conversation, frame: Frame) -> bool:
 def unsubscribe(conversation: Conversation, frame: Frame) -> None:
     """End a subscription; its unacknowledged messages can still be settled.
 
-    With ``durable:true`` the queue of a durable subscription to a topic is deleted: that of the same id, or
-    of the name in ``x-queue-name``. As in RabbitMQ, other queues are not deleted. Raises StompError if there
-    is no such subscription. STOMP 1.2, "UNSUBSCRIBE".
+    With ``durable:true`` the queue of the durable subscription to a topic is deleted; the header
+    ``x-queue-name`` or the id determines its name. As in RabbitMQ, other queues are not deleted. Raises
+    StompError if there is no such subscription. STOMP 1.2, "UNSUBSCRIBE".
     """
     durable = is_durable(frame.headers)
     tag = _consumer_tag(frame)

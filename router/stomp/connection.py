@@ -88,8 +88,8 @@ Error: TypeAlias = StompError | AmqpError
 
 
 class StompConnection(ClientConnection):
-    """One client's STOMP connection. Without a login in CONNECT the user is that of the certificate,
-    if any.
+    """One client's STOMP connection. If CONNECT has no login, the client's certificate, if any, names the
+    user.
     """
 
     channel_max = 1
@@ -315,8 +315,8 @@ class StompConnection(ClientConnection):
     def _refuse(self, error: Error, frame: Frame | None = None) -> None:
         """End the connection for an error that ``frame`` caused (None: no frame did).
 
-        Receipts of publishes are sent if these are confirmed by now. Other receipts are sent before the ERROR
-        frame in any case, though both may have to wait for the disk.
+        Receipts of publishes that are confirmed by now are sent. Other receipts are always sent before the
+        ERROR frame, though both may have to wait for the disk.
         """
         conversation = self._conversation
         if conversation is not None:

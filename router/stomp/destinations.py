@@ -122,7 +122,7 @@ def destination_of(exchange: str, routing_key: str) -> str:
 
 
 def reply_destination(reply_to: str) -> str:
-    """Return the destination for replies: ``reply_to`` itself, or that of the queue of this name."""
+    """Return the destination for replies: ``reply_to`` itself, or the destination of the queue named so."""
     return reply_to if reply_to.startswith("/") else REPLY_QUEUE + reply_to
 
 

@@ -31,13 +31,13 @@ BLAMED = 2  # failed attempts after which single records are searched for the ca
 class Commits:
     """The batches of a store.
 
-    ``batch`` is the number of the batch that is gathered, ``committed_batch`` that of the last one on disk.
+    ``batch`` is the number of the batch that is gathered, ``committed_batch`` of the last batch on disk.
 
     ``failure`` describes a failed write until everything that failed has been written, else it is None.
     ``broken`` is the exception that has left the store in an unknown state: nothing is committed after it, so
     nothing is confirmed, and the broker must start again from the disk. ``changed`` is called whenever
-    ``committed_batch``, ``failure`` or ``broken`` has changed, ``put_off`` when only work was gathered that
-    no reply waits for: its receiver calls ``flush`` later.
+    ``committed_batch``, ``failure`` or ``broken`` has changed. ``put_off`` is called when no reply waits for
+    the gathered work; the function must have ``flush`` called later.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Commits:
         self._changed = changed
         self._put_off = put_off
         self._to_flush = False  # ``flush`` will be called
-        self._sequence = sequence  # in the journal; commits of the topology alone have none
+        self._sequence = sequence  # of the next batch in the journal; commits of only the topology have none
         self._open_batch = CommitBatch(self.batch)
         self._sealed: deque[CommitBatch] = deque()  # complete, older batches
         self._writing: CommitBatch | None = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StoredExchangeLog:
-    """The ``ExchangeLog`` of one exchange, which has notes alone; ``id`` is that of its incarnation."""
+    """The ``ExchangeLog`` of one exchange, which has only notes; ``id`` identifies the incarnation."""
 
     next_position = delivered = 0
     pages: Mapping[StoredPage, None] = {}

@@ -61,7 +61,7 @@ class DataDirectory:
     def close(self, *, clean: bool, sequence: int = 0) -> None:
         """Unlock the directory; ``clean`` says that every change is on disk.
 
-        ``sequence`` is that of the journal's last batch.
+        ``sequence`` is the sequence of the journal's last batch.
         """
         if clean:
             self.lock.stop(sequence)

@@ -117,9 +117,9 @@ class SetAside:
 
 
 def bad_notes(recall: Recall, notes: Mapping[bytes, bytes]) -> list[bytes]:
-    """Restore state from notes; return the keys of those that cannot be decoded.
+    """Restore state from notes; return the keys of notes that cannot be decoded.
 
-    After a result that is not empty the caller restores again without these notes.
+    If there are any, the caller must restore again without these notes.
     """
     if _is_understood(recall, notes):
         return []

@@ -34,8 +34,8 @@ T = TypeVar("T")
 class Unpackable:
     """A part of a batch that cannot be packed.
 
-    ``position`` is that of its message, None for a note; ``key`` identifies it in its log; ``index`` is the
-    index of a message among the publishes of its batch. ``content`` describes its bytes.
+    ``position`` is the position of the message, None for a note; ``key`` identifies the part in its log;
+    ``index`` is the index of the message among the publishes of its batch. ``content`` describes the bytes.
     """
 
     kind: Kind

@@ -19,7 +19,7 @@ class Packer:
     def __init__(self) -> None:
         self._encoder = Encoder()
         self._entries: list[bytes] = []
-        self._values: dict[int, str] = {}  # filter values of those that have one, by offset
+        self._values: dict[int, str] = {}  # the filter values of messages that have one, by offset
 
     def add(self, message: Message, offset: int) -> None:
         if (value := value_of(message)) is not None:

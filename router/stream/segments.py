@@ -27,7 +27,9 @@ class StreamSegments(list[StreamSegment]):
         return sum(segment.size for segment in self)
 
     def place(self, chunk: Chunk, largest: int | None) -> StreamSegment:
-        """Return the segment for a chunk: the last one, or a new one if that has ``largest`` bytes."""
+        """Return the segment for a chunk: the last segment, or a new one if the last has ``largest``
+        bytes.
+        """
         if not self or self[-1].sealed or self[-1].size >= (SEGMENT_SIZE if largest is None else largest):
             self.append(StreamSegment(chunk.first, chunk.timestamp))
         return self[-1]

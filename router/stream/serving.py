@@ -159,7 +159,7 @@ class Serving:
         return chunk
 
     def _enter(self, reader: StreamReader, chunks: Sequence[Chunk]) -> Chunk | None:
-        """Return the chunk that holds a reader's offset, or if that offset is lost the next chunk."""
+        """Return the chunk that contains a reader's offset, or the next chunk if the offset is lost."""
         chunk = find(chunks, reader.offset)
         if chunk is not None:
             reader.offset = max(reader.offset, chunk.first)

@@ -41,8 +41,8 @@ from leveret.router.values.outcome import Awaited, Outcome
 class Stream(DeclaredQueue):
     """One stream.
 
-    ``first`` is the offset of its oldest message, ``committed`` that of the next message that readers will
-    see, ``next`` that of the next message that is published.
+    ``first`` is the offset of the oldest message, ``committed`` the offset that will be visible to readers
+    next, ``next`` the offset of the next message that is published.
     """
 
     __slots__ = (
@@ -209,7 +209,7 @@ class Stream(DeclaredQueue):
     def commit(self, below: int, timestamp: int = 0) -> None:
         """Make messages below the offset ``below`` visible to readers.
 
-        ``timestamp`` (ms since the epoch) is their time of arrival, if that is not now.
+        ``timestamp`` (ms since the epoch) is their time of arrival; 0: now.
         """
         if self.deleted or below <= self.committed:
             return  # the stream may be deleted while its last messages are being written
@@ -370,8 +370,8 @@ class Stream(DeclaredQueue):
     def set_position(self, name: str, offset: int) -> None:
         """Store a position for a consumer name.
 
-        Raises PreconditionFailed while a consumer of that name exists, and for an offset beyond the end,
-        which a client could not distinguish from a stream without new messages.
+        Raises PreconditionFailed while a consumer of that name exists, and for an offset beyond the end: from
+        there a consumer would get nothing, as if the stream had no new messages.
         """
         if offset > self.committed:
             raise PreconditionFailed(

@@ -54,8 +54,8 @@ class OpenBatch(Protocol):
 class Outcomes:
     """The outcomes of one message in all of its queues, collected in one turn or several.
 
-    ``accepted``: no queue has refused the message. ``batch`` is the last one that any of ``awaited`` is part
-    of, 0 if there is nothing to wait for.
+    ``accepted``: no queue has refused the message. ``batch`` is the number of the last batch that contains an
+    outcome in ``awaited``, 0 if there is nothing to wait for.
     """
 
     __slots__ = ("_store", "accepted", "awaited", "batch")

@@ -155,8 +155,8 @@ def copies_so_far(message: Message, reason: Reason) -> int:
 def count_copies(letter: Message, message: Message, reason: Reason, targets: int) -> Message | None:
     """Return the dead letter with its number of copies in a header, multiplied by the number of ``targets``.
 
-    Returns None if that is more than ``COPIES_MAX`` and the message has multiplied before. Without this
-    bound one message in n queues that all dead-letter into each other would have about n! copies.
+    Returns None if the number exceeds ``COPIES_MAX`` and the message has multiplied before. Without this
+    limit one message in n queues that all dead-letter into each other would have about n! copies.
     """
     before = copies_so_far(message, reason)
     copies = before * targets

@@ -35,7 +35,7 @@ QueueKey = tuple[str, str]  # virtual host and queue
 class Drops:
     """The counters since the start of the broker (``counts``, by reason), and their log lines.
 
-    ``schedule`` is called with a time in ms and the object whose ``on_timer`` is to be called at that time.
+    ``schedule(time, target)`` must have ``target.on_timer`` called at ``time``, in ms.
     """
 
     finished = False

@@ -130,8 +130,8 @@ def declare(
 def delete(api: Api, name: str, yes: bool, operator: bool, vhost: str) -> None:
     """Delete a policy.
 
-    Another policy may then apply to the queues. If that policy deletes queues (expires) or existing messages,
-    the command asks for confirmation; in a script use --yes.
+    Another policy may then apply to the queues. If it deletes queues (expires) or existing messages, the
+    command asks for confirmation; in a script use --yes.
     """
     confirm_policy_deletion(api, vhost, _kind(operator), name, yes)
     one("policy", name, vhost, lambda: api.delete(_kind(operator), vhost, name))

@@ -29,8 +29,8 @@ POLICIES = {"policies": "policy", "operator-policies": "operator policy"}  # kin
 def confirm_policy(api: Api, vhost: str, kind: str, policy: Object, yes: bool) -> None:
     """Warn of a policy that deletes something, and ask if it deletes existing queues or messages.
 
-    An existing policy with the same content causes neither. Raises click.Abort for no, and WrongUsage without
-    a terminal or for an invalid pattern.
+    Does nothing if the same policy exists with the same content. Raises click.Abort for the answer no, and
+    WrongUsage without a terminal or for an invalid pattern.
     """
     before = [_content(each) for each in listed(api, kind, vhost)]
     if policy in before:

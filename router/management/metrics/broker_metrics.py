@@ -336,8 +336,9 @@ def stream_lags(context: ApiContext) -> ResponseSteps[list[Value]]:
 
 
 def _lags(streams: Iterable[Stream]) -> Iterator[tuple[Labels, int, int]]:
-    """Yield the lag of named consumers of streams in messages and seconds; of consumers with the same name,
-    the largest.
+    """Yield the lag of each named consumer of a stream in messages and seconds.
+
+    If several consumers have the same name, yields the largest lag.
     """
     for stream in streams:
         behind: dict[str, tuple[int, int]] = {}

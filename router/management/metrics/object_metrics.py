@@ -24,7 +24,7 @@ Values = tuple[float | None, ...]
 
 
 class Family(NamedTuple):
-    """A metric: its name, without ``rabbitmq_`` if RabbitMQ has it, and its help text."""
+    """A metric: its name and its help text. Metrics that RabbitMQ has too are named without ``rabbitmq_``."""
 
     name: str
     help: str

@@ -231,8 +231,8 @@ def _still_there(queue: Queue, run: Run | None, matching: Sequence[Entry]) -> se
 
 
 def _choice(body: Object) -> ResponseSteps[Choice]:
-    """Return the selection. Raises HttpError 400 without one, so that no request acts on all messages by
-    mistake.
+    """Return the selection of messages. Raises HttpError 400 if the body has none, so that no request acts on
+    all messages by mistake.
     """
     positions: Any = body.get("positions")
     if positions is not None:

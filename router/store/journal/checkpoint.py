@@ -44,7 +44,7 @@ Settled = tuple[Position, Position]
 
 
 class PageState(msgspec.Struct, array_like=True, frozen=True):
-    """One page: its place, its positions, and which of them are settled. Sizes and offsets are in bytes."""
+    """One page: its place, its positions, and the settled positions. Sizes and offsets are in bytes."""
 
     segment: Number
     offset: Place

@@ -74,7 +74,9 @@ Unsynced = tuple[Sequence[bytes], int]  # the parts of a batch and its sequence,
 
 
 class Header(NamedTuple):
-    """The header of a file: the sequence of its first batch, the last synced sequence by then, its mark."""
+    """The header of a file: the sequences of its first batch and of the last synced batch before,
+    its mark.
+    """
 
     first: int
     synced: int

@@ -30,9 +30,9 @@ from leveret.router.store.journal.journal import (
 class Journal:
     """A reader of the files from ``number`` on, which hold the batches from ``sequence`` on.
 
-    During iteration ``sequence`` grows to that of the next batch to write, ``cut`` collects descriptions of
-    ignored ends, and ``corrected`` descriptions of impossible header values, for the log. ``numbers`` are the
-    existing files; ``begun`` is True if any of them has a header.
+    Iteration sets ``sequence`` to the sequence of the next batch to write. It collects descriptions for the
+    log: of ignored ends of files in ``cut``, of impossible header values in ``corrected``. ``numbers`` are
+    the existing files; ``begun`` is True if any of them has a header.
     """
 
     def __init__(self, files: Files, directory: Path, number: int, sequence: int) -> None:
@@ -121,14 +121,15 @@ def read_header(
 ) -> Header | None:
     """Return the header of a file; None if the broker was interrupted before it was written.
 
-    ``expected`` is the sequence of the next batch (0: unknown). If a header with a right checksum contradicts
-    the first batch behind it, the batch counts, and ``correct`` is called. Raises DamageError for a header
-    that cannot be here, or for a missing one before batches, and FormatError if another version wrote it.
+    ``expected`` is the sequence of the next batch (0: unknown). If a header with a valid checksum contradicts
+    the first batch after it, the values of the batch are used, and ``correct`` is called. Raises DamageError
+    for a header that belongs to another place and for batches without a header, FormatError if another
+    version wrote the file.
     """
     if len(data) >= FILE_HEADER:
         magic, stated, first, synced, mark = FILE.unpack_from(data)
         crc = CRC.unpack_from(data, FILE.size)[0]
-        # A magic that was only changed on the disk is not another format, which would have a CRC of its own.
+        # If the CRC is right for this version's magic, the magic was damaged: another format has another CRC.
         if is_other_format(magic, MAGIC) and crc != crc32(MAGIC + data[len(MAGIC) : FILE.size]):
             raise FormatError(path, magic, MAGIC)
         if crc == crc32(data[: FILE.size]):

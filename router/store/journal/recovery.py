@@ -76,7 +76,7 @@ class RecoveredQueue:
 class Broken(NamedTuple):
     """A record that is unusable although the checksum of its batch is right.
 
-    ``rest`` has its bytes, and those behind it if the start of the next record is not certain.
+    ``rest`` has the bytes of the record, and all further bytes if the start of the next record is uncertain.
     """
 
     path: Path

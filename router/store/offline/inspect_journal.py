@@ -1,7 +1,7 @@
 """Inspection of the journal: whole batches, missing batches, and the messages that the missing ones may have
-held.
+contained.
 
-Responsible for the walk over the files, which is that of ``journal.Journal`` but does not end at damage.
+Responsible for reading the files as ``reading.Journal`` does, but also after damage.
 """
 
 from pathlib import Path

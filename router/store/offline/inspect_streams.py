@@ -63,7 +63,7 @@ def inspect_streams(
 
 @dataclass(slots=True)
 class _Looked:
-    """One segment, and its content; all its offsets are from ``first`` to under ``behind``."""
+    """One segment and its content. Its offsets begin at ``first`` and end before ``behind``."""
 
     path: Path
     first: int

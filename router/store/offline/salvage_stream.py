@@ -83,7 +83,7 @@ def _whole_chunks(
 
 
 def _next_mark(files: Files, descriptor: int, place: int, size: int) -> int:
-    """Return the place where the next chunk may begin; ``size`` if there is none."""
+    """Return the next place where a chunk may begin; ``size`` if there is no such place."""
     while place < size:
         data = files.read(descriptor, PIECE + len(MARK), place)
         found = data.find(MARK)

@@ -54,7 +54,7 @@ class StoredMessage(NamedTuple):
 
 
 class StoredPage:
-    """The data that memory keeps of a page: its place, its positions, and which of them are settled.
+    """The data about a page in memory: its place, its positions, and the settled positions.
 
     ``kept``: a checkpoint names the page; other pages do not survive the broker. Both kinds may hold
     ``passing`` messages, which do not survive it either. ``written`` is set once the page is on disk.

@@ -143,7 +143,7 @@ def _following(chunks: list[Chunk]) -> list[Chunk]:
 
 
 def _place(files: Files, descriptor: int, path: Path, request: ReadRequest) -> int:
-    """Return the place in a segment from which to search: that of the index, else the beginning."""
+    """Return the place in a segment from which to search: from the index, or else the beginning."""
     index = read_index(files, path)
     if request.time:
         number = bisect_right(index, request.time - 1, key=lambda entry: entry[1]) - 1
