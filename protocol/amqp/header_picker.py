@@ -73,39 +73,52 @@ class HeaderNames:
         Of a table only the entries with these names are in the result, and arrays are empty, unless they are
         needed as wholes.
         """
-        at, end = headers_at(message.frames)
+        data = _header_bytes(message)
+        at, end = headers_at(data)
         found: Table = {}
         if at < end and self.children:
             nested: Nested = [(at, end, self, found)]
-            for at, end, names, table in nested:
-                _pick(message.frames, at, end, names, table, nested, end)
+            for at, end, names, table in nested:  # the list grows meanwhile
+                _pick(data, at, end, names, table, nested, end)
         return found
 
     def pick_in_slices(self, message: Message) -> Generator[None, None, Table]:
         """Do the same as ``pick`` in slices, for headers of any size."""
-        start, stop = headers_at(message.frames)
+        data = _header_bytes(message)
+        start, stop = headers_at(data)
         found: Table = {}
         nested: Nested = [(start, stop, self, found)]
         for at, end, names, table in nested:
             while at < end:
-                at = _pick(message.frames, at, end, names, table, nested, STEPS)  # noqa: PLW2901
+                at = _pick(data, at, end, names, table, nested, STEPS)  # noqa: PLW2901
                 yield
         return found
 
 
+def _header_bytes(message: Message) -> bytes:
+    """Return bytes that begin with the content header frame; the frames of a large message are an array."""
+    frames = message.frames
+    return frames if frames.__class__ is bytes else message.header_frame
+
+
 def headers_at(frames: bytes) -> tuple[int, int]:
     """Return where the entries of the headers begin and end in the frames of a message."""
-    at = FLAGS_OFFSET
-    flags = frames[at] << 8 | frames[at + 1]
-    if not flags & HEADERS:
+    if not frames[FLAGS_OFFSET] & HEADERS >> 8:
         return 0, 0
-    at += 2
-    if flags & CONTENT_TYPE:
-        at += 1 + frames[at]
-    if flags & CONTENT_ENCODING:
-        at += 1 + frames[at]
+    at = headers_place(frames)
     start: int = at + 4
     return start, start + _LENGTH(frames, at)[0]
+
+
+def headers_place(frames: bytes) -> int:
+    """Return where the headers table of a message is in its frames, or would be."""
+    flags = frames[FLAGS_OFFSET]
+    at = FLAGS_OFFSET + 2
+    if flags & CONTENT_TYPE >> 8:
+        at += 1 + frames[at]
+    if flags & CONTENT_ENCODING >> 8:
+        at += 1 + frames[at]
+    return at
 
 
 def value_end(data: bytes, at: int) -> int:

@@ -156,7 +156,8 @@ class Message:
 
     def header(self, name: str) -> Value:
         """Return a header; None without one. Nothing is decoded if its name is not in the bytes."""
-        if name.encode("utf-8", "surrogateescape") not in self.raw_properties:
+        raw_name = name.encode("utf-8", "surrogateescape")
+        if self.frames.find(raw_name, FLAGS_OFFSET, self._body_start()) < 0:
             return None
         return self.headers.get(name)
 

@@ -17,8 +17,10 @@ from struct import Struct, error
 from typing import NamedTuple
 from zlib import crc32
 
-from leveret.protocol.amqp.message import BASIC, END, FRAME, HEADER_FRAME, Message
-from leveret.protocol.amqp.properties import Properties, decode_properties, splice_properties
+from leveret.protocol.amqp.constants import FRAME_OVERHEAD
+from leveret.protocol.amqp.header_picker import headers_at, headers_place
+from leveret.protocol.amqp.message import BASIC, END, FLAGS_OFFSET, FRAME, HEADER_FRAME, Message
+from leveret.protocol.amqp.properties import HEADERS, Properties, decode_properties, splice_properties
 from leveret.protocol.amqp.table import KEPT, Long
 from leveret.protocol.amqp.traits import Traits, read_traits
 from leveret.protocol.errors import AmqpError
@@ -36,10 +38,14 @@ _HEAD = Struct(">4sIIIQQI")
 HEAD_SIZE = _HEAD.size
 _COVERED = 8  # offset where the bytes that the CRC covers begin
 _NUMBER = Struct(">Q")
-_SPLITS = 1024  # number of cached header frames
+_FLAGS = Struct(">H")
+_OFFSET_NAME = b"\x0f" + OFFSET.encode()
+_OFFSET_ENTRY = _OFFSET_NAME + b"l"  # up to the number
+_ENTRY_SIZE = len(_OFFSET_ENTRY) + 8
 _ONES, _TWOS = int.from_bytes(b"\x01" * 8), int.from_bytes(b"\x02" * 8)
 
 _pack_entry, _unpack_entry, _pack_number = _ENTRY.pack, _ENTRY.unpack_from, _NUMBER.pack
+_pack_length = Struct(">I").pack
 
 
 class StreamMessage(Message):
@@ -88,80 +94,59 @@ class StreamEntry(Entry):
         self.position = offset
 
 
-class Encoder:
-    """An encoder of messages to entries. Most messages begin alike: the place of the offset is cached."""
+def encode_entry(message: Message, offset: int) -> bytes:
+    """Return the entry of a message at an offset."""
+    frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
+    before, behind, start = _split(frames)
+    size = len(before) + 8 + len(behind) + len(frames) - start
+    entry = _pack_entry(len(message.route), message.size, size)
+    body = memoryview(frames)[start:]
+    return b"".join((entry, message.route, before, _pack_number(offset), behind, body))
 
-    __slots__ = ("_known", "_seen")
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, tuple[bytes, bytes]] = {}
-        self._seen: set[bytes] = set()
+def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
+    """Return the entries of messages that differ only in their bodies, from the offset ``first`` on."""
+    message = messages[0]
+    size = len(message.frames)
+    if message.channel != CHANNEL or size != len(messages[-1].frames):
+        return [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
+    before, behind, start = _split(message.frames)
+    route = message.route
+    entry = _pack_entry(len(route), message.size, len(before) + 8 + len(behind) + size - start)
+    head = b"".join((entry, route, before))
+    return [
+        b"".join((head, _pack_number(offset), behind, each.frames[start:]))
+        for offset, each in enumerate(messages, first)
+    ]
 
-    def entry(self, message: Message, offset: int) -> bytes:
-        """Return the entry of a message at an offset."""
-        frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
-        start = FRAME.unpack_from(frames)[2] + 8
-        header = bytes(frames[:start])
-        route = message.route
-        split = self._known.get(header) or self._learn(header)
-        if split is None:
-            head = _with_offset(header, offset)
-            return b"".join(
-                (
-                    _pack_entry(len(route), message.size, len(head) + len(frames) - start),
-                    route,
-                    head,
-                    frames[start:],
-                )
-            )
-        before, behind = split
-        size = len(before) + 8 + len(behind) + len(frames) - start
-        return b"".join(
-            (
-                _pack_entry(len(route), message.size, size),
-                route,
-                before,
-                _pack_number(offset),
-                behind,
-                frames[start:],
-            )
-        )
 
-    def entries(self, messages: Sequence[Message], first: int) -> list[bytes]:
-        """Return the entries of messages that differ only in their bodies, from the offset ``first`` on."""
-        message = messages[0]
-        start = FRAME.unpack_from(message.frames)[2] + 8
-        split = self._known.get(bytes(message.frames[:start]))
-        if split is None or message.channel != CHANNEL or len(message.frames) != len(messages[-1].frames):
-            return [self.entry(each, offset) for offset, each in enumerate(messages, first)]
-        before, behind = split
-        route = message.route
-        size = len(before) + 8 + len(behind) + len(message.frames) - start
-        head = b"".join((_pack_entry(len(route), message.size, size), route, before))
-        return [
-            b"".join((head, _pack_number(offset), behind, each.frames[start:]))
-            for offset, each in enumerate(messages, first)
-        ]
-
-    def _learn(self, header: bytes) -> tuple[bytes, bytes] | None:
-        """Return the parts around the offset in a header frame like this, from its second use on."""
-        if header not in self._seen:
-            if len(self._seen) >= _SPLITS:
-                self._seen.clear()
-            self._seen.add(header)
-            return None
-        ones, twos = _with_offset(header, _ONES), _with_offset(header, _TWOS)
+def _split(frames: bytes) -> tuple[bytes, bytes, int]:
+    """Return the header frame with the header ``OFFSET``: the parts before and behind its eight bytes; and
+    where the header frame ends in ``frames``.
+    """
+    size: int = FRAME.unpack_from(frames)[2]
+    start = size + FRAME_OVERHEAD
+    if frames.find(_OFFSET_NAME, FLAGS_OFFSET, start) >= 0:  # possibly a header of the publisher
+        ones, twos = _replaced(frames[:start], _ONES), _replaced(frames[:start], _TWOS)
         place = next(index for index, (one, two) in enumerate(zip(ones, twos, strict=True)) if one != two)
-        if len(self._known) >= _SPLITS:
-            self._known.clear()
-        split = self._known[header] = ones[:place], ones[place + 8 :]
-        return split
+        return ones[:place], ones[place + 8 :], start
+    at, end = headers_at(frames)
+    if at:
+        flags, added = frames[FLAGS_OFFSET : FLAGS_OFFSET + 2], _ENTRY_SIZE
+        table = frames[FLAGS_OFFSET + 2 : at - 4] + _pack_length(end - at + _ENTRY_SIZE) + frames[at:end]
+    else:
+        end = headers_place(frames)
+        flags = _FLAGS.pack(_FLAGS.unpack_from(frames, FLAGS_OFFSET)[0] | HEADERS)
+        added = 4 + _ENTRY_SIZE
+        table = frames[FLAGS_OFFSET + 2 : end] + _pack_length(_ENTRY_SIZE)
+    head = frames[:3] + _pack_length(size + added) + frames[7:FLAGS_OFFSET]
+    return b"".join((head, flags, table, _OFFSET_ENTRY)), bytes(frames[end:start]), start
 
 
-def _with_offset(header: bytes, offset: int) -> bytes:
-    """Return a content header frame with the header that holds the offset."""
+def _replaced(header: bytes, offset: int) -> bytes:
+    """Return a content header frame with the header that holds the offset in place of any other."""
     kind, channel, _, _, weight, size = HEADER_FRAME.unpack_from(header)
-    raw = splice_properties(header[HEADER_FRAME.size : -1], headers={OFFSET: Long(offset)})
+    raw = splice_properties(bytes(header[HEADER_FRAME.size : -1]), headers={OFFSET: Long(offset)})
     return HEADER_FRAME.pack(kind, channel, 12 + len(raw), BASIC, weight, size) + raw + END
 
 

@@ -7,30 +7,29 @@ Responsible for the entry and the filter value of each message until the commit.
 from collections.abc import Iterator, Sequence
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.stream.chunk import Chunk, Encoder, pack_chunk, split
+from leveret.router.stream.chunk import Chunk, encode_entries, encode_entry, pack_chunk, split
 from leveret.router.stream.filters import pack_filter, value_of
 
 
 class Packer:
     """Packs messages in the order of their offsets, which have no gap."""
 
-    __slots__ = ("_encoder", "_entries", "_values")
+    __slots__ = ("_entries", "_values")
 
     def __init__(self) -> None:
-        self._encoder = Encoder()
         self._entries: list[bytes] = []
         self._values: dict[int, str] = {}  # the filter values of messages that have one, by offset
 
     def add(self, message: Message, offset: int) -> None:
         if (value := value_of(message)) is not None:
             self._values[offset] = value
-        self._entries.append(self._encoder.entry(message, offset))
+        self._entries.append(encode_entry(message, offset))
 
     def add_all(self, messages: Sequence[Message], first: int) -> None:
         """Add messages that differ only in their bodies, from the offset ``first`` on."""
         if (value := value_of(messages[0])) is not None:
             self._values.update((offset, value) for offset in range(first, first + len(messages)))
-        self._entries += self._encoder.entries(messages, first)
+        self._entries += encode_entries(messages, first)
 
     def chunks(self, first: int, below: int, timestamp: int, filter_size: int) -> Iterator[Chunk]:
         """Remove and return the messages from the offset ``first`` to under ``below``, as chunks."""

@@ -30,7 +30,7 @@ from leveret.router.store.streams.files import (
     segment_path,
     stream_files,
 )
-from leveret.router.stream.chunk import Encoder, pack_chunk, split
+from leveret.router.stream.chunk import encode_entry, pack_chunk, split
 from leveret.router.stream.filters import SIZE, pack_filter, value_of
 from leveret.router.stream.gaps import known_gaps, offsets, pack_gap, without
 from leveret.router.stream.log import SEGMENT_HEAD, StreamSegment
@@ -282,9 +282,8 @@ def _within(first: int, behind: int, positions: Iterable[int]) -> list[Range]:
 
 def _chunks(stored: list[StoredMessage], time: int) -> list[bytes]:
     """Return consecutive messages of the journal as a broker would have written them."""
-    encoder = Encoder()
     messages = [Message.from_frames(each.route, each.frames) for each in stored]
-    entries = [encoder.entry(message, each.position) for message, each in zip(messages, stored, strict=True)]
+    entries = [encode_entry(message, each.position) for message, each in zip(messages, stored, strict=True)]
     first, made = 0, []
     for part in split(entries):
         values = [value_of(each) for each in messages[first : first + len(part)]]

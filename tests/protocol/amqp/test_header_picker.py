@@ -88,3 +88,12 @@ def test_table_larger_than_any_argument_of_a_binding_equals_none() -> None:
     found = picked(build(Properties(headers={"a": large})), ("a",), whole=True)
     assert found["a"] != large
     assert len(found["a"]) == 1
+
+
+def test_frames_may_be_a_bytearray() -> None:
+    message = build(Properties(headers={"a": "x", "b": b"y", "t": {"c": 1}}, type="z"))
+    message.frames = bytearray(message.frames)
+    found = picked(message, ("a",), ("b",), ("t", "c"))
+    assert found == {"a": "x", "b": b"y", "t": {"c": 1}}
+    assert type(found["b"]) is bytes
+    assert decode_without_headers(message.frames, FLAGS_OFFSET).type == "z"

@@ -1,0 +1,62 @@
+"""The bytes of a message in a stream: its own with the header of its offset, against the generic splice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leveret.protocol.amqp.message import Message, pack_frames, pack_route
+from leveret.protocol.amqp.properties import (
+    Properties,
+    decode_properties,
+    encode_properties,
+    splice_properties,
+)
+from leveret.protocol.amqp.table import Long
+from leveret.router.stream.chunk import CHANNEL, OFFSET, encode_entries, encode_entry, pack_chunk
+from tests.protocol.amqp.strategies import PROPERTIES
+
+OFFSETS = st.integers(0, 2**63 - 1)
+
+
+def build(properties: Properties, body: bytes = b"body", channel: int = CHANNEL) -> Message:
+    return Message.from_frames(
+        pack_route("x", "k"), pack_frames(channel, encode_properties(properties), body)
+    )
+
+
+@given(PROPERTIES, OFFSETS, st.binary(max_size=20), st.sampled_from([1, 2]))
+def test_entry_has_the_message_with_its_offset(
+    properties: Properties, offset: int, body: bytes, channel: int
+) -> None:
+    message = build(properties, body, channel)
+    (entry,) = pack_chunk(offset, [encode_entry(message, offset)], 0).decode()
+    stored = entry.message
+    assert (stored.exchange, stored.routing_key, stored.body, stored.size) == ("x", "k", body, len(body))
+    assert stored.raw_properties == splice_properties(message.raw_properties, headers={OFFSET: Long(offset)})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{OFFSET: 7, "a": 1}, {"a": OFFSET}, {"a": b"\x0f" + OFFSET.encode()}, {"t": {OFFSET: "x"}}, {}],
+)
+def test_offset_replaces_a_header_of_the_publisher_with_its_name(headers: dict[str, object]) -> None:
+    message = build(Properties(headers=headers, type="t"))  # type: ignore[arg-type]
+    (entry,) = pack_chunk(9, [encode_entry(message, 9)], 0).decode()
+    decoded = decode_properties(entry.message.raw_properties, 0)
+    assert decoded == Properties(headers={**headers, OFFSET: 9}, type="t")  # type: ignore[arg-type]
+
+
+@given(PROPERTIES, OFFSETS.filter(lambda first: first < 2**62), st.integers(1, 5))
+def test_messages_that_differ_in_their_bodies_are_encoded_together(
+    properties: Properties, first: int, count: int
+) -> None:
+    messages = [build(properties, bytes([number]) * 5) for number in range(count)]
+    one_by_one = [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
+    assert encode_entries(messages, first) == one_by_one
+
+
+def test_frames_of_a_large_message_may_be_a_bytearray() -> None:
+    message = build(Properties(headers={"a": 1}))
+    entry = encode_entry(message, 3)
+    message.frames = bytearray(message.frames)
+    assert encode_entry(message, 3) == entry
