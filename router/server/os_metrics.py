@@ -1,7 +1,6 @@
 """Measurements of the operating system: memory, disk, files and threads, limits and use by the process.
 
-Also decides what freed memory is kept, and returns it to the system. All functions may block for a moment:
-call them in a thread.
+Also returns freed memory to the system. All functions may block for a moment: call them in a thread.
 """
 
 import ctypes
@@ -14,10 +13,6 @@ from pathlib import Path
 
 STATM = Path("/proc/self/statm")
 KIB = 1024
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
-LARGE_BLOCK = 1 << 23  # bytes: a block of the C library up to this size is taken from memory that was freed,
-KEPT = 1 << 26  # bytes of which it keeps so many at most,
-SHARE_KEPT = 32  # and this part of the memory limit
 RESERVE = 128  # files that the broker itself may need at a time, mainly for its store
 
 
@@ -79,22 +74,6 @@ def give_memory_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep some freed memory for the next large messages; ``give_memory_back`` returns it.
-
-    By default glibc returns freed blocks of some MB at once, and the system fills the next ones with zeros,
-    page by page: a fifth of the processor time for bodies of 1 to 4 MiB. Without effect if the environment
-    has settings for glibc, or the C library is another one.
-    """
-    chosen = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
-    libc = ctypes.CDLL(None)
-    if chosen or not hasattr(libc, "gnu_get_libc_version"):
-        return
-    # Setting one of them ends glibc's own choice of both.
-    libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
-    libc.mallopt(M_TRIM_THRESHOLD, min(KEPT, memory_limit() // SHARE_KEPT))
 
 
 class _MallInfo(ctypes.Structure):

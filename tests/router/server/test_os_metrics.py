@@ -1,9 +1,6 @@
 """Measurements of the operating system, from sample files and from the machine itself."""
 
-import ctypes
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -103,42 +100,3 @@ def test_freed_memory_is_given_back():
 def test_free_space_is_that_of_the_directory(tmp_path):
     assert machine.free_space(str(tmp_path)) > 0
     assert machine.free_space(str(tmp_path / "nothing")) == 0
-
-
-BLOCKS = """
-import resource
-from leveret.router.server import os_metrics as machine
-{tune}
-kept = [bytes(1 << 20)]  # the last block of all
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    blocks = [bytearray(4 << 20) for _ in range(4)]
-    del blocks
-after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-machine.give_memory_back()
-print(after - before, machine.resident_memory())
-"""
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("variable", ["MALLOC_TOP_PAD_", "GLIBC_TUNABLES", None])
-def test_freed_memory_is_kept_for_large_messages_until_it_is_given_back(variable):
-    if not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
-        pytest.skip("the C library is not glibc")
-
-    def run(tune):
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-        if variable is not None:
-            environ[variable] = "131072" if variable.startswith("M") else "glibc.malloc.top_pad=131072"
-        command = [sys.executable, "-c", BLOCKS.format(tune=tune)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
-        return map(int, done.stdout.split())
-
-    faults, resident = run("")
-    fewer, same = run("machine.keep_freed_memory()")
-    pages = (4 << 20) // os.sysconf("SC_PAGE_SIZE")
-    if variable is None:
-        assert fewer < faults - 20 * pages
-        assert abs(same - resident) < 12 << 20
-    else:
-        assert abs(fewer - faults) < pages
