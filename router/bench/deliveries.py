@@ -18,7 +18,7 @@ from leveret.protocol.amqp.encode import ack_frame
 from leveret.protocol.amqp.message import HEADER_FRAME
 from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.bench.load import BLOCK, STAMP, BenchError, Load
-from leveret.router.bench.traffic import drafts
+from leveret.router.bench.traffic import body_sizes, drafts
 from leveret.router.bench.wire import BODY_MAX, FRAME_END, TAG_OFFSET, body_offset, delivery, refusal
 
 LOW_BYTES = bytes(range(BLOCK))
@@ -39,12 +39,13 @@ class ConsumeLane:
     """
 
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
-        published = drafts(load, queue if load.exchange == "default" else "")
+        source = queue if load.exchange == "default" else ""
+        published = drafts(load, source)
         self.queue = queue
         self.channel = channel
         self.count = 0
         self.sum = 0  # of the low bytes of the numbers, if they come in no order
-        self.sizes = [each.size for each in published]
+        self.sizes = body_sizes(load, source)
         key = published[0].key or ("" if load.exchange_name else queue)
         route = load.exchange_name, key
         self.sample = delivery(channel, route, published[0].properties, published[0].body(0), frame_max)

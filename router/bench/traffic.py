@@ -58,6 +58,7 @@ class Draft:
         return b"x" * STAMP + text[:length] + last
 
 
+@lru_cache(4)  # all queues of a fanout exchange get the same
 def drafts(load: Load, queue: str) -> Sequence[Draft]:
     """Return the messages that are published in turn to a queue of the load, or to its exchange ("").
 
@@ -74,6 +75,12 @@ def drafts(load: Load, queue: str) -> Sequence[Draft]:
         count -= count % BLOCK  # the low bytes of the numbers are the same each time then
     first = BLOCK * load.queue_names().index(queue) if queue else 0
     return [pool[(first + index) % len(pool)] for index in range(count)]
+
+
+@lru_cache(4)
+def body_sizes(load: Load, queue: str) -> Sequence[int]:
+    """Return the bytes of the bodies that are published in turn; the parameters are those of ``drafts``."""
+    return [each.size for each in drafts(load, queue)]
 
 
 @lru_cache(16)
