@@ -1,7 +1,7 @@
 """Binding keys of a topic exchange with wildcards anywhere, as states of a bit-parallel automaton.
 
 With a ``#`` that is not the last word, or a ``*`` far from the start, very many keys may match until the last
-word of a routing key. So all keys advance at once: each position in each key is a bit of an integer,
+word of a routing key. So all keys are matched together: each word of each binding key is a bit of an integer,
 and one word of a routing key costs a few operations on integers, whatever the keys are (Baeza-Yates and
 Gonnet, 1992; Navarro and Raffinot, 2002). 1,000 keys of 127 words cost some 3 ms for a routing key of 255
 words; visiting their nodes one by one took 600 ms.
@@ -18,8 +18,8 @@ SPARSE = 4  # a block with less than one bit of so many in use moves its keys to
 
 
 class KeyPosition:
-    """The position of a binding key: in ``block``, from bit ``start`` on, one bit for each word and one for
-    its end.
+    """The bits of a binding key in its ``block``: from bit ``start`` on, one for each word, and one for the
+    end of the key.
     """
 
     __slots__ = ("bindings", "block", "start", "words")
@@ -37,11 +37,15 @@ class KeyPosition:
 
 
 class KeyBlock:
-    """Binding keys side by side. Bit i of a state is set if bit i of some key is to be matched next.
+    """The automaton of some binding keys.
 
-    ``masks`` has the bits at which a word stands, ``stars`` and ``hashes`` those of the wildcards. ``starts``
-    and ``ends`` are the first and the last bit of every key. ``size`` counts the bits that were assigned,
-    ``used`` those still in use.
+    Each bit stands for one word of one binding key, or for the end of that key. A state is an integer: a bit
+    is set in it if the words of that key before the bit's word match the words of the routing key read so
+    far.
+
+    ``masks`` has, for each word, the bits that stand for it; ``stars`` and ``hashes`` are the bits of the
+    wildcards, ``starts`` and ``ends`` the first and the last bit of every key. ``size`` counts the bits that
+    were assigned, ``used`` those still in use.
     """
 
     __slots__ = ("ends", "hashes", "masks", "places", "size", "stars", "starts", "used")

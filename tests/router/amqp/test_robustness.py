@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
+from leveret.router.exchange import EXCHANGE_TYPES
 from tests.protocol.amqp.frames import publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, damaged, methods
 from tests.router.amqp.world import World
@@ -15,7 +16,7 @@ NAMES = (
     st.sampled_from(("", "q", "x", "amq.direct", "amq.topic", "amq.headers", "amq.rabbitmq.reply-to"))
     | SHORT_TEXT
 )
-TYPES = st.sampled_from(("direct", "fanout", "topic", "headers", "x-consistent-hash", "x-random"))
+TYPES = st.sampled_from(sorted(EXCHANGE_TYPES))
 ARGUMENTS = st.dictionaries(
     st.sampled_from(
         (

@@ -5,7 +5,10 @@ from typing import Any
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.exchange import Binding, Exchange
+from leveret.router.exchange import EXCHANGE_TYPES, Binding, Exchange
+
+CHOOSING = frozenset(("x-consistent-hash", "x-modulus-hash", "x-random"))  # types that choose one destination
+assert EXCHANGE_TYPES.keys() > CHOOSING
 
 
 @dataclass(eq=False)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.store.offline.check import check
+from tests.router.exchange.helpers import CHOOSING
 from tests.router.harness import Node, message
 from tests.router.store.kept import Kept
 from tests.router.store.small import MEMORY
@@ -31,7 +33,8 @@ def declare(node, queues="q", kind="fanout", durable=True, **arguments):
     more = {"x-" + name.replace("_", "-"): value for name, value in arguments.items()}
     exchange = node.vhost.declare_exchange("x", kind, durable=True, arguments={**ONCE, **more})
     for name in queues:
-        node.vhost.bind(exchange, node.queue(name, durable=durable), "key")
+        key = "1" if kind == "x-consistent-hash" else "key"  # a weight
+        node.vhost.bind(exchange, node.queue(name, durable=durable), key)
     return exchange
 
 
@@ -40,13 +43,14 @@ def publish(client, body, value=None, header=HEADER, **properties):
     client.publish(body, "key", "x", headers=headers, delivery_mode=2, **properties)
 
 
-@pytest.mark.parametrize("kind", ["fanout", "direct", "topic", "x-random"])
+@pytest.mark.parametrize("kind", EXCHANGE_TYPES)
 def test_a_duplicate_is_enqueued_in_none_of_the_queues(node, kind):
-    declare(node, "qr" if kind != "x-random" else "q", kind)
+    queues = "q" if kind in CHOOSING else "qr"
+    declare(node, queues, kind)
     client = node.client()
     for body, value in (("a", 1), ("b", 2), ("a again", 1), ("text", "1"), ("none", None), ("none", None)):
         publish(client, body, value)
-    for name in "qr" if kind != "x-random" else "q":
+    for name in queues:
         assert node.contents(name) == ["a", "b", "text", "none", "none"]
 
 

@@ -18,6 +18,7 @@ from leveret.protocol.errors import AmqpError
 from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
 from leveret.router.definitions import apply_definitions, export_definitions, parse_definitions
+from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.queue.paging import NextMessagePending
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
@@ -203,7 +204,7 @@ policies = st.sampled_from([{"max-length": 3}, {"message-ttl": 7}]) | st.fixed_d
         "ha-params": values | st.sampled_from(EXTREMES),
     },
 )
-types = st.sampled_from(["direct", "fanout", "topic", "headers", "x-consistent-hash", "x-random", "other"])
+types = st.sampled_from([*sorted(EXCHANGE_TYPES), "other"])
 DURABLE = {"durable": True, "auto_delete": False}
 
 
