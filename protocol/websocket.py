@@ -205,10 +205,10 @@ class WebSocket:
         return b"".join(parts)
 
     def _next_message(self) -> bytes:
-        """Remove and return the payload of the message that the unread bytes begin with.
+        """Remove and return the payload of the message at the beginning of the unread bytes.
 
-        Returns no bytes if it is empty, or not in one complete frame without compression, or not acceptable:
-        wsproto then handles the frame.
+        Returns no bytes if the message is empty or not acceptable, or is not one complete frame without
+        compression: wsproto then handles the frame.
         """
         data, at = self._unread, self._offset
         if self._left or self._continues or self._step or len(data) - at < 2:

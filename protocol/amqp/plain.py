@@ -51,7 +51,7 @@ def plain_value(value: Value) -> Any:
 
 
 def body_of(text: str, encoding: str) -> bytes:
-    """Undo ``plain_body``. Raises ValueError for text or an encoding that it never returns."""
+    """Undo ``plain_body``. Raises ValueError for a text or an encoding that ``plain_body`` never returns."""
     if encoding == "utf-8":
         return text.encode()
     if encoding == "base64":

@@ -44,7 +44,7 @@ HEARTBEAT = b"\n"
 
 @dataclass(slots=True)
 class Frame:
-    """One frame. Of headers with the same name only the first counts, and is kept."""
+    """One frame. If a header is repeated, only its first value is used and kept."""
 
     command: str
     headers: dict[str, str] = field(default_factory=dict)

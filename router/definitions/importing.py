@@ -157,8 +157,8 @@ class _Import:
     # -- entries -----------------------------------------------------------------------------------------
 
     def _add_vhost(self, entry: VHostEntry) -> None:
-        """Create or change a virtual host. Its metadata is in the entry itself or in the field ``metadata``;
-        without any it stays unchanged.
+        """Create or change a virtual host. The entry has its metadata directly or in the field ``metadata``;
+        an entry without metadata does not change the virtual host's.
         """
         said = _object(entry.metadata)
         for name in ("description", "tags", "default_queue_type"):

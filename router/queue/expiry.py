@@ -65,7 +65,9 @@ class ExpiryIndex:
         return sorted(entries)
 
     def next_deadline(self) -> int:
-        """Return the time in ms from which ``due`` returns entries; 1 if it does now, 0 if there are none."""
+        """Return the time in ms from which ``due`` returns entries; 1 if some are due now, 0 if there are
+        none.
+        """
         while self._ended and not self._ended[-1].indexed:
             self._ended.pop()
         if self._ended:

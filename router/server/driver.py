@@ -158,7 +158,9 @@ class Driver:
             self.end()
 
     async def finish(self) -> None:
-        """Complete all work of earlier turns before the broker stops, and log what is only counted yet."""
+        """Complete all work of earlier turns before the broker stops, and log the counted drops and
+        refusals.
+        """
         self.begin("the last log lines")
         for counted in (self.broker.drops, self.broker.refusals):
             counted.on_timer(self.broker.now)

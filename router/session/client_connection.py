@@ -163,8 +163,9 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.outbox.pause()
 
     def postpone(self, *, behind_deliveries: bool = False) -> None:
-        """Handle the remaining commands in a later turn; with ``behind_deliveries`` only after the queues
-        that the client's commands have changed have delivered.
+        """Handle the remaining commands in a later turn.
+
+        With ``behind_deliveries`` the queues that the client's earlier commands have changed deliver before.
         """
         self.unfinished = True
         self.pause()

@@ -8,10 +8,10 @@ from leveret.router.values.counters import Traffic
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnds:
-    """The two ends of a connection as host and port: the client's and this machine's.
+    """The two ends of a connection, the client's and this machine's, each as host and port.
 
-    ``tls`` names version and cipher; ``subject``, ``issuer`` and ``validity`` are the client's certificate's,
-    and are empty without one.
+    ``tls`` names version and cipher. ``subject``, ``issuer`` and ``validity`` are read from the client's
+    certificate; they are empty if the client has none.
     """
 
     peer: tuple[str, int] = ("unknown", 0)

@@ -226,8 +226,9 @@ class Conversation:
         (self._replies if self._replies.waiting else self._outbox).extend(parts)
 
     def _wire(self, receiver: Receiver) -> tuple[bytes, bytes, deque[range] | None]:
-        """Return the common parts of a subscription's frames: the lines up to the delivery tag, the
-        ``ack`` line up to it, and the held tags.
+        """Return the common parts of a subscription's frames, and the held tags.
+
+        The parts are the lines up to the delivery tag in ``message-id``, and the ``ack`` line up to its tag.
         """
         subscription = self.subscriptions.get(receiver.tag)  # None: a reply queue
         held = None if subscription is None else subscription.held

@@ -213,7 +213,7 @@ def _load(restorer: MessageRestorer, queue: AnyQueue, number: int, *, held: bool
 
 
 def _restore_windows(store: Store, restored: Restored, opened: Opened, restorer: MessageRestorer) -> None:
-    """Restore the notes of exchanges."""
+    """Restore the messages that exchanges remember, and other notes of exchanges."""
     for vhost, exchange in restored.exchanges:
         if exchange.has_notes:
             number = restored.windows.get((vhost.name, exchange.name))

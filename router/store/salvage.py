@@ -46,7 +46,7 @@ class ScannedFile:
         self.corrected.append((offset, what))
 
     def renumber(self, expected: int) -> None:
-        """Number the batches from another sequence on: theirs cannot follow the batches before."""
+        """Number the batches anew, since their sequences do not follow the batch before."""
         assert self.header is not None
         what = f"batch {self.header.first} cannot follow batch {expected - 1}"
         self.damage.append((0, what))

@@ -201,7 +201,7 @@ def show_one(call: Call) -> ResponseSteps[Response]:
 
 
 def bind(call: Call) -> ResponseSteps[Response]:
-    """Create a binding; the header ``Location`` has its path, relative to the request's."""
+    """Create a binding; the header ``Location`` has its path, relative to the path of the request."""
     if call["kind"] not in ("q", "e"):
         raise not_found()
     routing_key, arguments = text(call.body, "routing_key", ""), table(call.body, "arguments")
