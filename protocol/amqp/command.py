@@ -12,9 +12,13 @@ from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicReturn,
 
 @dataclass(slots=True)
 class Publishes:
-    """Consecutive publishes on one channel that differ only in the bytes of their bodies."""
+    """Consecutive publishes on one channel with the same route and bits, which are handled alike.
+
+    Their bodies have ``size`` bytes together.
+    """
 
     messages: list[Message]
+    size: int
     CLASS_ID: ClassVar[int] = 60
     METHOD_ID: ClassVar[int] = 40
 

@@ -12,8 +12,7 @@ from leveret.protocol.amqp.constants import FRAME_OVERHEAD
 from leveret.protocol.amqp.large_body import LargeBody, begins, is_worth_it
 from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
 from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
-from leveret.protocol.amqp.properties import Properties
-from leveret.protocol.amqp.traits import Traits, read_traits, traits_of
+from leveret.protocol.amqp.traits import NO_TRAITS, Traits, read_traits
 from leveret.protocol.errors import SyntaxError_, UnexpectedFrame
 
 HEAD = FRAME.size  # bytes of a frame before its payload
@@ -21,7 +20,6 @@ CONTENT = Struct(">BHIHHQ")  # the content header frame up to its property flags
 LARGE = 1 << 14  # bytes of a frame or a publish from which copying is expensive
 # A part of a body is copied if it is less than half of its read, which would stay in memory with it
 SHARE = 2
-NO_TRAITS = traits_of(Properties())
 
 
 class IncompleteContent:
@@ -144,7 +142,7 @@ class IncompleteContent:
         return Delivery(method, Message(route, 0, self.channel, self.size, frames, self._traits))
 
 
-def content_traits(raw: bytes, method: Method | type[Method]) -> Traits:
+def content_traits(raw: bytes, method: Method) -> Traits:
     """Return the traits of a property list, which must be well-formed; ``method`` is named as the cause."""
     try:
         return read_traits(raw)

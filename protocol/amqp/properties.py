@@ -80,7 +80,7 @@ def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Proper
     try:
         flags: int = _FLAGS.unpack_from(data, offset)[0]
         offset += 2
-        for name, read in _present(flags):
+        for name, read in present(flags):
             value, offset = decode_table(data, offset, bounds) if read is decode_table else read(data, offset)
             setattr(properties, name, value)
     except (error, IndexError) as problem:
@@ -95,7 +95,7 @@ def decode_without_headers(data: bytes, offset: int) -> Properties:
     properties = Properties()
     flags: int = _FLAGS.unpack_from(data, offset)[0]
     offset += 2
-    for name, read in _present(flags):
+    for name, read in present(flags):
         if read is decode_table:
             offset += 4 + _LENGTH.unpack_from(data, offset)[0]
         else:
@@ -193,6 +193,6 @@ _PROPERTIES = [
 
 
 @lru_cache(maxsize=256)
-def _present(flags: int) -> tuple[tuple[str, Reader], ...]:
+def present(flags: int) -> tuple[tuple[str, Reader], ...]:
     """Return names and readers of the properties that the flags announce."""
     return tuple((name, read) for name, flag, read, _ in _PROPERTIES if flags & flag)

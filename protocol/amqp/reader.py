@@ -1,9 +1,9 @@
 """Parser from bytes to commands: finds frames and assembles contents.
 
 Responsible for the reading half of a connection, on either side. Not for the meaning of a command (see
-``router/amqp`` and ``router/client``). The publish triple (method, header, body in one read) has a path of
-its own, since a broker reads it most, and one that begins with the very bytes of the last is not parsed
-again; everything else takes the generic path, and all paths return the same messages.
+``router/amqp`` and ``router/client``). Publishes that arrive whole have a path of their own, since a broker
+reads them most (see ``publish_reader``); everything else takes the generic path, and both return the same
+messages.
 
 Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and for the error of each fault.
 """
@@ -12,7 +12,7 @@ from enum import Enum, auto
 from struct import Struct
 
 from leveret.protocol.amqp.codec import decode_method
-from leveret.protocol.amqp.command import Acks, Command, Heartbeat, Publishes
+from leveret.protocol.amqp.command import Acks, Command, Heartbeat
 from leveret.protocol.amqp.constants import (
     FRAME_BODY,
     FRAME_HEADER,
@@ -21,21 +21,11 @@ from leveret.protocol.amqp.constants import (
     FRAME_OVERHEAD,
     SHORTSTR_MAX,
 )
-from leveret.protocol.amqp.incomplete_content import (
-    CONTENT,
-    HEAD,
-    LARGE,
-    NO_TRAITS,
-    IncompleteContent,
-    content_traits,
-)
+from leveret.protocol.amqp.incomplete_content import HEAD, LARGE, IncompleteContent
 from leveret.protocol.amqp.large_body import LargeBody
-from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message
-from leveret.protocol.amqp.methods import (
-    BasicAck,
-    BasicPublish,
-)
-from leveret.protocol.amqp.traits import Traits, scan
+from leveret.protocol.amqp.message import FRAME
+from leveret.protocol.amqp.methods import BasicAck
+from leveret.protocol.amqp.publish_reader import PUBLISH, PublishReader
 from leveret.protocol.errors import (
     AmqpError,
     FrameError,
@@ -45,7 +35,6 @@ from leveret.protocol.errors import (
 )
 
 END = 0xCE
-PUBLISH = b"\x00\x3c\x00\x28"
 ACK = b"\x00\x3c\x00\x50"
 CLOSES = (b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x33")  # connection.close and connection.close-ok
 ACK_ARGUMENTS = Struct(">QB")
@@ -64,11 +53,6 @@ HEAD_COPIES = 2  # of a content header: as a frame and as raw properties
 HEAD_COST = 1200  # bytes of memory of an incomplete content besides its header and its body
 
 
-# The last publish: its bytes before the body (nothing starts with ()), the offset of its content, its length;
-# then the arguments of a message with this beginning, apart from its frames.
-_Alike = tuple[bytes | tuple[()], int, int, bytes, int, int, int, Traits]
-
-
 class Scope(Enum):
     """The part of a connection's bytes that is read."""
 
@@ -80,7 +64,7 @@ class Scope(Enum):
 class CommandReader:
     """A parser from a byte stream to ``(channel, command)`` pairs.
 
-    ``together``: consecutive publishes that are alike are one command, ``Publishes``; so are
+    ``together``: consecutive publishes with the same route are one command, ``Publishes``; so are
     acknowledgements, ``Acks``. ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the
     largest body in bytes, ``contents_max`` the number of contents that may be incomplete at a time; together
     their bodies may have ``BEGUN`` times ``body_max`` bytes. A fault is kept in ``error`` until the commands
@@ -114,7 +98,7 @@ class CommandReader:
         self._partial: dict[int, IncompleteContent | None] = {0: None}
         self._begun = 0  # bytes of their bodies that have arrived
         self._heads = 0  # bytes of memory that their methods and headers take up
-        self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, NO_TRAITS)
+        self._publishes = PublishReader(together=together)
 
     def receive(self, data: bytes) -> list[tuple[int, Command]]:
         """Return all commands that ``data`` completes, in order.
@@ -226,41 +210,24 @@ class CommandReader:
         self._waiting.append(rest)
         self._have = len(rest)
         self._need = HEAD
-        if rest.startswith(self._alike[0]):
-            self._need = self._alike[2]
+        if rest.startswith(self._publishes.begin):
+            self._need = self._publishes.whole
         elif len(rest) >= HEAD:
             self._need += FRAME.unpack_from(rest)[2] + 1
 
     def _read(self, data: bytes, commands: list[tuple[int, Command]], position: int = 0) -> int:  # noqa: PLR0912, PLR0915 - no calls
         """Append the commands of all whole frames; return the offset of the first frame that was not read."""
-        frame, content, append = FRAME.unpack_from, CONTENT.unpack_from, commands.append
+        frame, append, publishes = FRAME.unpack_from, commands.append, self._publishes.read
         partial, together = self._partial, self._together
-        begin, at, whole, route, bits, same, body_size, traits = self._alike
         publish: bytes | tuple[()] = PUBLISH
         ack: bytes | tuple[()] = ACK
         if self.scope is not Scope.CHANNELS:
-            begin = publish = ack = ()  # nothing starts with ()
+            publish = ack = ()  # nothing starts with ()
         limit = self.frame_max or 0xFFFFFFFF  # of the payload, as in RabbitMQ: 8 bytes more than specified
         behind = position
         length = len(data)
-        last_raw = b""  # the properties of the publish before, which have ``traits``
         try:
             while length - position >= HEAD:
-                if data.startswith(begin, position) and same not in partial:
-                    end = position + whole
-                    if end <= length and data[end - 1] == END:
-                        messages: list[Message] = []
-                        while True:
-                            frames = data[position + at : end]
-                            messages.append(Message(route, bits, same, body_size, frames, traits))
-                            position = end
-                            end += whole
-                            if not together or end > length:
-                                break
-                            if not data.startswith(begin, position) or data[end - 1] != END:
-                                break
-                        append((same, Publishes(messages) if len(messages) > 1 else messages[0]))
-                        continue
                 kind, channel, size = frame(data, position)
                 if size > limit:
                     behind = length
@@ -273,43 +240,11 @@ class CommandReader:
                     raise _bad_end(data, position, last)
                 if kind == FRAME_METHOD and channel not in partial:
                     start = position + 7
-                    if size > 8 and data.startswith(publish, start):
-                        # basic.publish: class, method, ticket, exchange, routing key, bits
-                        middle = start + 7 + data[start + 6]
-                        flags = middle + 1 + data[middle] if middle < last else last
-                        if flags + 1 == last and length - behind >= 22:
-                            header, number, header_size, class_id, weight, wanted = content(data, behind)
-                            between = behind + 7 + header_size
-                            if (
-                                header == FRAME_HEADER
-                                and number == channel
-                                and class_id == 60
-                                and weight == 0
-                                and 14 <= header_size <= limit
-                                and 0 < wanted <= self.body_max
-                                and length - between >= 9 + wanted
-                                and data[between] == END
-                            ):
-                                body, number, piece = frame(data, between + 1)
-                                end = between + 9 + wanted
-                                if (
-                                    body == FRAME_BODY
-                                    and number == channel
-                                    and piece == wanted <= limit
-                                    and data[end - 1] == END
-                                ):
-                                    raw = data[behind + FLAGS_OFFSET : between]
-                                    if raw != last_raw:
-                                        traits = scan(raw) or content_traits(raw, BasicPublish)
-                                        last_raw = raw
-                                    route, bits, same = data[start + 6 : flags], data[flags] & 3, channel
-                                    body_size, frames = wanted, data[behind:end]
-                                    append((same, Message(route, bits, same, body_size, frames, traits)))
-                                    begin = data[position : between + 8]
-                                    at, whole = behind - position, end - position
-                                    self._alike = (begin, at, whole, route, bits, same, body_size, traits)
-                                    position = end
-                                    continue
+                    if data.startswith(publish, start):
+                        end = publishes(data, position, channel, limit, self.body_max, commands)
+                        if end != position:
+                            position = end
+                            continue
                     elif size == 13 and data.startswith(ack, start):
                         tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)
                         alike = data[position : start + 4]

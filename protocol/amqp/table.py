@@ -124,7 +124,7 @@ def splice_table(raw: bytes, replace: Mapping[str, Value | Remove]) -> bytes:
         offset = 4
         while offset < end:
             name_end = offset + 1 + raw[offset]
-            behind = _behind_value(raw, name_end, end)
+            behind = behind_value(raw, name_end, end)
             name = raw[offset + 1 : name_end]
             if name not in fresh:
                 pieces.append(raw[offset:behind])
@@ -181,7 +181,7 @@ def decode_value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Va
     ``bounds`` are those of the table or array around it.
     """
     kind = data[offset : offset + 1]
-    behind = _behind_value(data, offset, end)
+    behind = behind_value(data, offset, end)
     offset += 1
     value: Value
     match kind:
@@ -208,7 +208,7 @@ def decode_value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Va
     return value, behind
 
 
-def _behind_value(data: bytes, offset: int, end: int) -> int:
+def behind_value(data: bytes, offset: int, end: int) -> int:
     """Return the offset behind the value whose type character stands at ``offset``, at most ``end``."""
     kind = data[offset : offset + 1]
     if kind in _SIZED:

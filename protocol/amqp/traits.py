@@ -25,12 +25,15 @@ class Traits:
 
     ``has_headers``: there is a headers table. ``has_copies``: it has a header CC or BCC.
     ``has_direct_reply``: the reply address is the pseudo-queue ``amq.rabbitmq.reply-to``. ``plain``: nothing
-    has to be checked or replaced before the message is routed by its routing key.
+    has to be checked or replaced before the message is routed by its routing key. ``handling`` is the same
+    object for messages that are published alike: all plain ones that are persistent, or that are not,
+    whatever their priority and their headers; others have to have the same traits.
     """
 
     __slots__ = (
         "delivery_mode",
         "expiration",
+        "handling",
         "has_copies",
         "has_direct_reply",
         "has_headers",
@@ -62,9 +65,13 @@ class Traits:
             and user_id is None
             and delivery_mode in DELIVERY_MODES
         )
+        self.handling: object = self.persistent if self.plain else self
 
 
 _interned = lru_cache(INTERNED)(Traits)
+
+
+NO_TRAITS = _interned(None, None, None, None, 0)  # of a message without properties
 
 
 def traits_of(properties: Properties) -> Traits:

@@ -134,7 +134,7 @@ class AmqpConnection(AmqpHandshake):
                 elif type(command) is Message:
                     session.publish(command)
                 elif type(command) is Publishes:
-                    session.publish_all(command.messages)
+                    session.publish_all(command.messages, command.size)
                 else:
                     answer = handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():

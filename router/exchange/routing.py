@@ -43,9 +43,11 @@ class Target(Protocol):
     def enqueue(self, message: Message, now: int) -> Outcome:
         """Enqueue or refuse a message; return the outcome, which has the entry that its confirm waits for."""
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
-        """Enqueue messages that differ in their bodies only. Return the entries that their confirms wait for:
-        one for each message, or none. Return None if the messages have to be enqueued one by one.
+    def enqueue_all(self, messages: Sequence[Message], size: int, now: int) -> Sequence[Awaited] | None:
+        """Enqueue messages that are handled alike (see ``Traits``), with bodies of ``size`` bytes together.
+
+        Returns the entries that their confirms wait for: one for each message, or none. Returns None if the
+        messages have to be enqueued one by one.
         """
 
 

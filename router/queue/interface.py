@@ -110,8 +110,8 @@ class AnyQueue(QueueLike, Protocol):
     def enqueue(self, message: Message, now: int) -> Outcome:
         """Enqueue or refuse a message; see ``routing.Target``."""
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
-        """Enqueue messages that differ in their bodies only; see ``routing.Target``."""
+    def enqueue_all(self, messages: Sequence[Message], size: int, now: int) -> Sequence[Awaited] | None:
+        """Enqueue messages that are handled alike; see ``routing.Target``."""
 
     def run_deliveries(self, now: int) -> bool:
         """Deliver ready messages to ready consumers; return True if more could be delivered now."""

@@ -150,12 +150,15 @@ class Queue(LimitedContents):
         assert self.deduplication is not None
         self.deduplication.remember(identity, self.host.wall * 1000)
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
-        """Enqueue messages that differ in their bodies only.
+    def enqueue_all(self, messages: Sequence[Message], size: int, now: int) -> Sequence[Awaited] | None:
+        """Enqueue messages that are handled alike.
 
-        Returns None, and enqueues none, if limits, TTL or deduplication have to be applied to each.
+        Returns None, and enqueues none, if limits, TTL, deduplication or priorities have to be applied to
+        each.
         """
         first = messages[0]
+        if self._by_priority and len({message.traits.priority for message in messages}) > 1:
+            return None
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(first)
         if not self._plain or first.traits.expiration is not None:
@@ -163,7 +166,7 @@ class Queue(LimitedContents):
         position = self._position
         self._position += len(messages)
         entries = list(map(Entry, messages, range(position, self._position)))
-        self.bytes += first.size * len(messages)
+        self.bytes += size
         self.ready.extend(entries)
         log = self.log
         if log is not None and (first.traits.persistent or self._keeps_all):

@@ -91,8 +91,11 @@ class IncomingMessages:
         else:
             self._enqueue_to_confirm(message, queues, mode.confirms)
 
-    def publish_all(self, messages: Sequence[Message]) -> None:
-        """Publish messages that differ in their bodies only. Errors and unfinished work as in ``publish``."""
+    def publish_all(self, messages: Sequence[Message], size: int) -> None:
+        """Publish the messages of one ``Publishes`` command, with bodies of ``size`` bytes together.
+
+        Errors and unfinished work as in ``publish``.
+        """
         confirms = self._mode.confirms
         one_by_one = self._mode.transaction is not None or self._trace is not None
         queues = None if one_by_one else self._publishing.resolve_all(messages)
@@ -100,19 +103,19 @@ class IncomingMessages:
             self._work.begin("publishing", self._publish_each(messages))
             return
         self.published.publish += len(messages)
-        awaited = queues[0].enqueue_all(messages, self._broker.now) if len(queues) == 1 else None
+        awaited = queues[0].enqueue_all(messages, size, self._broker.now) if len(queues) == 1 else None
         if awaited is not None:
             if confirms is not None:
                 batch = self._storage.batch if awaited else 0
                 if confirms.publish_all(len(messages), batch, awaited):
                     self._sink.owes_confirms(batch)
         elif len(messages) * len(queues) > WIDE:
-            self._work.begin("publishing", self._publish_all_widely(messages, queues))
+            self._work.begin("publishing", self._publish_all_widely(messages, size, queues))
         elif confirms is not None:
             for message in messages:
                 self._enqueue_to_confirm(message, queues, confirms)
         elif len(queues) > 1 and not messages[0].traits.persistent:
-            self._enqueue_by_queue(messages, queues)
+            self._enqueue_by_queue(messages, size, queues)
         else:  # message by message, so that the body of one is stored once for all queues
             for message in messages:
                 self.distribute(message, queues)
@@ -148,11 +151,11 @@ class IncomingMessages:
         else:
             yield from self._publish_widely(message, queues)
 
-    def _publish_all_widely(self, messages: Sequence[Message], queues: Sequence[Target]) -> Slices:
-        """Hand messages that differ in their bodies only to many queues, in slices."""
+    def _publish_all_widely(self, messages: Sequence[Message], size: int, queues: Sequence[Target]) -> Slices:
+        """Hand messages that are handled alike to many queues, in slices."""
         if self._mode.confirms is None and not messages[0].traits.persistent:
             for queue in queues:
-                if queue.deleted or queue.enqueue_all(messages, self._broker.now) is not None:
+                if queue.deleted or queue.enqueue_all(messages, size, self._broker.now) is not None:
                     yield
                     continue
                 for start in range(0, len(messages), WIDE):
@@ -206,11 +209,11 @@ class IncomingMessages:
                 if not queue.deleted:
                     outcomes.add(queue.enqueue(message, now))
 
-    def _enqueue_by_queue(self, messages: Sequence[Message], queues: Sequence[Target]) -> None:
+    def _enqueue_by_queue(self, messages: Sequence[Message], size: int, queues: Sequence[Target]) -> None:
         """Hand all messages to one queue after the other."""
         now = self._broker.now
         for queue in queues:
-            if queue.enqueue_all(messages, now) is None:
+            if queue.enqueue_all(messages, size, now) is None:
                 for message in messages:
                     queue.enqueue(message, now)
 

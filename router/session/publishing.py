@@ -12,6 +12,7 @@ from typing import Any
 from leveret.protocol.amqp.message import IMMEDIATE, Message, unpack_route
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import REMOVE
+from leveret.protocol.amqp.traits import Traits
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
 from leveret.router.exchange.admission import admitted
@@ -133,8 +134,8 @@ class Publishing:
         return message, admitted(exchange, message, queues, self._vhost.host)
 
     def resolve_all(self, messages: Sequence[Message]) -> Sequence[Target] | None:
-        """Return the queues of messages that differ in their bodies only; None if each message has to be
-        resolved by itself, also if there is no plan for them yet. Raises as ``resolve``.
+        """Return the queues of messages of one ``Publishes`` command; None if each message has to be resolved
+        by itself, also if there is no plan for them yet. Raises as ``resolve``.
         """
         message = messages[0]
         if message.bits:
@@ -145,8 +146,13 @@ class Publishing:
         if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
         traits = message.traits
-        if not traits.plain or (traits.has_headers and plan.exchange.deduplication is not None):
+        if plan.exchange.deduplication is not None:
             return None
+        if not traits.plain:
+            if traits.has_copies or traits.has_direct_reply:
+                return None
+            self._check(traits)
+            check_delivery_mode(traits)
         plan.published += len(messages)
         return plan.queues
 
@@ -177,9 +183,7 @@ class Publishing:
             if self.reply_to is None:
                 raise PreconditionFailed("fast reply consumer does not exist")
             changes["reply_to"] = self.reply_to
-        check_user_id(traits, self._user.name, self._user.tags)
-        if traits.expiration is not None:
-            check_expiration(traits.expiration)
+        self._check(traits)
         keys = [routing_key]
         blind: list[str] = []
         if traits.has_copies:
@@ -196,3 +200,9 @@ class Publishing:
             message = message.rewritten(exchange, routing_key, raw, blind)
             message.bits = bits
         return message, keys
+
+    def _check(self, traits: Traits) -> None:
+        """Check user id and expiration."""
+        check_user_id(traits, self._user.name, self._user.tags)
+        if traits.expiration is not None:
+            check_expiration(traits.expiration)

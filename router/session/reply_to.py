@@ -38,9 +38,9 @@ class ReplyTarget:
 
     def enqueue(self, message: Message, now: int) -> None:
         """Deliver a reply to the requesting session at once."""
-        self.enqueue_all((message,), now)
+        self.enqueue_all((message,), message.size, now)
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited]:
+    def enqueue_all(self, messages: Sequence[Message], size: int, now: int) -> Sequence[Awaited]:
         """Deliver replies to the requesting session at once, or drop them if its client does not read.
 
         There is no queue for them, and the replying client must not be blocked by the requesting one.

@@ -105,12 +105,13 @@ def encode_entry(message: Message, offset: int) -> bytes:
 
 
 def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
-    """Return the entries of messages that differ only in their bodies, from the offset ``first`` on."""
+    """Return the entries of messages with the same route, from the offset ``first`` on."""
     message = messages[0]
     size = len(message.frames)
-    if message.channel != CHANNEL or size != len(messages[-1].frames):
-        return [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
     before, behind, start = _split(message.frames)
+    header = message.frames[:start]
+    if not all(_has_header(each, header, size) for each in messages):
+        return [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
     route = message.route
     entry = _pack_entry(len(route), message.size, len(before) + 8 + len(behind) + size - start)
     head = b"".join((entry, route, before))
@@ -118,6 +119,14 @@ def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
         b"".join((head, _pack_number(offset), behind, each.frames[start:]))
         for offset, each in enumerate(messages, first)
     ]
+
+
+def _has_header(message: Message, header: bytes, size: int) -> bool:
+    """Return True if a message's frames can be stored as they are, begin with ``header`` and have ``size``
+    bytes.
+    """
+    frames = message.frames
+    return message.channel == CHANNEL and len(frames) == size and frames.startswith(header)
 
 
 def _split(frames: bytes) -> tuple[bytes, bytes, int]:

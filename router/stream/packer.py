@@ -26,9 +26,10 @@ class Packer:
         self._entries.append(encode_entry(message, offset))
 
     def add_all(self, messages: Sequence[Message], first: int) -> None:
-        """Add messages that differ only in their bodies, from the offset ``first`` on."""
-        if (value := value_of(messages[0])) is not None:
-            self._values.update((offset, value) for offset in range(first, first + len(messages)))
+        """Add messages with the same route, from the offset ``first`` on."""
+        for offset, message in enumerate(messages, first):
+            if message.traits.has_headers and (value := value_of(message)) is not None:
+                self._values[offset] = value
         self._entries += encode_entries(messages, first)
 
     def chunks(self, first: int, below: int, timestamp: int, filter_size: int) -> Iterator[Chunk]:

@@ -185,12 +185,9 @@ class Stream(DeclaredQueue):
             self.publishers.remember(identity, now)
         return entry
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
-        """Give the next offsets to messages that differ in their bodies only; None if each may be a
-        duplicate.
-        """
-        first_message = messages[0]
-        if first_message.traits.has_headers and self.publishers.identify(first_message) is not None:
+    def enqueue_all(self, messages: Sequence[Message], size: int, now: int) -> Sequence[Awaited] | None:
+        """Give the next offsets to messages with the same route; None if any of them may be a duplicate."""
+        if any(message.traits.has_headers and self.publishers.identify(message) for message in messages):
             return None
         first = self.next
         try:

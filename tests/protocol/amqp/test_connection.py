@@ -107,12 +107,17 @@ def test_each_command_is_handled_before_the_next_is_read():
     made = connection(ConnectionState.TUNE_OK)
     large = publish(1, bytes(100_000))
     commands = []
-    stream = method_frame(0, GOOD_TUNING) + method_frame(0, m.ConnectionOpen()) + large + large
+    stream = (
+        method_frame(0, GOOD_TUNING)
+        + method_frame(0, m.ConnectionOpen())
+        + large
+        + publish(2, bytes(100_000))
+    )
     for number, command in made.receive(stream):
         commands.append(number)
         if number == 0:
             made.accept(command)
-    assert commands == [0, 0, 1, 1]
+    assert commands == [0, 0, 1, 2]
 
 
 def test_before_the_login_frames_are_small():

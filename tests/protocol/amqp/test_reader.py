@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import encode_method, method_frame
-from leveret.protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
+from leveret.protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized, Publishes
 from leveret.protocol.amqp.incomplete_content import LARGE
 from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.reader import CommandReader, Scope
 from leveret.protocol.errors import ResourceError
 from tests.protocol.amqp.frames import all_shown, body, each, frame, header, publish
@@ -261,7 +262,7 @@ def test_content_methods_on_channel_0_await_no_content():
 
 @pytest.mark.slow
 @given(st.lists(PROPERTIES, min_size=1, max_size=5))
-def test_properties_seen_before_are_the_same_object(several):
+def test_properties_seen_before_are_decoded_to_the_same_values(several):
     made = reader(0)
     twice = [made.receive(publish(1, b"x", properties=each))[0][1] for each in several + several]
     assert [message.properties for message in twice] == several + several
@@ -485,13 +486,66 @@ def test_a_slow_drip_is_joined_once():
 # -- what is read together -----------------------------------------------------------------------------------
 
 
-def test_publishes_that_differ_in_their_bodies_alone_are_one_command():
-    first, *rest = (publish(1, bytes([number]) * 5) for number in range(4))
-    commands, _ = read(first + b"".join(rest) + publish(1, b"longer"), together=True)
-    (_, one), (channel, alike), (_, last) = commands
-    assert (one.body, last.body) == (b"\0" * 5, b"longer")
-    assert channel == 1
-    assert [message.body for message in alike.messages] == [bytes([number]) * 5 for number in (1, 2, 3)]
+ONE = m.BasicPublish("x", "a")
+NEW_ROUTES = [m.BasicPublish("x", "b"), m.BasicPublish("y", "a"), m.BasicPublish("x", "a", mandatory=True)]
+NEW_TRAITS = [
+    {"delivery_mode": 2},
+    {"expiration": "1"},
+    {"user_id": "u"},
+    {"headers": {"CC": []}},
+    {"reply_to": "amq.rabbitmq.reply-to"},
+]
+
+
+def sizes(commands):
+    """The number of messages of each command."""
+    return [len(each.messages) if isinstance(each, Publishes) else 1 for _, each in commands]
+
+
+def test_publishes_of_one_route_are_one_command_whatever_their_lengths_and_values():
+    bodies = [b"a", b"bb", b"ccc", b"ddd", b"eee", b"f"]
+    sent = [
+        publish(1, body, method=ONE, properties=Properties(message_id=body.decode(), headers={"n": number}))
+        for number, body in enumerate(bodies)
+    ]
+    ((channel, command),), _ = read(b"".join(sent), together=True)
+    assert (channel, [each.body for each in command.messages]) == (1, bodies)
+    assert [each.headers["n"] for each in command.messages] == [0, 1, 2, 3, 4, 5]
+    assert [each.properties.message_id for each in command.messages] == [body.decode() for body in bodies]
+
+
+@pytest.mark.parametrize("length", [1, 6])
+@pytest.mark.parametrize("method", NEW_ROUTES)
+def test_a_publish_of_another_route_begins_a_new_command(method, length):
+    stream = publish(1, b"a", method=ONE) * length + publish(1, b"a", method=method) * 2
+    commands, _ = read(stream + publish(1, b"a", method=ONE), together=True)
+    assert sizes(commands) == [length, 2, 1]
+
+
+@pytest.mark.parametrize("length", [1, 6])
+@pytest.mark.parametrize("properties", NEW_TRAITS)
+def test_a_publish_that_is_handled_differently_begins_a_new_command(properties, length):
+    plain = publish(1, b"a", properties=Properties(headers={}))
+    stream = plain * length + publish(1, b"a", properties=Properties(**{"headers": {}} | properties)) * 2
+    assert sizes(read(stream + plain, together=True)[0]) == [length, 2, 1]
+
+
+@pytest.mark.parametrize("length", [1, 6])
+@pytest.mark.parametrize("properties", [{"priority": 1}, {"delivery_mode": 1}, {"headers": None}])
+def test_a_publish_of_other_traits_that_is_handled_alike_is_a_part_of_the_command(properties, length):
+    plain = publish(1, b"a", properties=Properties(headers={}))
+    stream = plain * length + publish(1, b"a", properties=Properties(**{"headers": {}} | properties)) * 2
+    ((_, command),) = read(stream + plain, together=True)[0]
+    found = [(each.traits.priority, each.traits.has_headers) for each in command.messages]
+    other = properties.get("priority", 0), properties.get("headers", {}) is not None
+    assert found == [(0, True)] * length + [other] * 2 + [(0, True)]
+
+
+def test_a_publish_of_another_channel_begins_a_new_command():
+    stream = publish(1, b"a") * 2 + publish(2, b"a") * 2 + publish(1, b"a")
+    commands, _ = read(stream, together=True)
+    assert [channel for channel, _ in commands] == [1, 2, 1]
+    assert sizes(commands) == [2, 2, 1]
 
 
 def test_acknowledgements_of_single_messages_are_one_command_on_their_channel():
@@ -520,5 +574,5 @@ def test_commands_are_not_combined_by_default():
         publish(1, b"a") + publish(1, b"b") + method_frame(1, m.BasicAck(1)) + method_frame(1, m.BasicAck(2))
     )
     apart, together = read(stream)[0], read(stream, together=True)[0]
-    assert (len(apart), len(together)) == (4, 3)
+    assert (len(apart), len(together)) == (4, 2)
     assert all_shown(apart) == all_shown(together)

@@ -89,9 +89,9 @@ def test_publish_deliver_and_ack(connect, keys, every, bound):
 
 # Calls for each message of traffic in which no two messages are alike, not even in length: what clients send.
 RAGGED_BOUNDS = {
-    "auto-ack": 9.1,
-    "ack-each": 9.7,
-    "durable": 15.1,
+    "auto-ack": 4.1,
+    "ack-each": 4.8,
+    "durable": 8.3,
 }
 
 

@@ -71,7 +71,7 @@ def test_a_publish_is_copied_with_all_that_is_known_of_it(node, client):
 def test_messages_that_are_alike_are_copied_each(node, client):
     node.queue("q")
     alike = [Message.build("", "q", Properties(), body) for body in (b"1", b"2", b"3")]
-    client.session.publish_all(alike)
+    client.session.publish_all(alike, 3)
     node.settle()
     assert [body for _, _, body in seen(node)] == [b"1", b"2", b"3"]
 

@@ -555,7 +555,7 @@ def test_replies_to_a_client_that_does_not_read_are_dropped_beyond_a_bound(node)
     assert asker.seen() == ["late"]  # it may only be busy
     asker.full = True
     server.publish("lost", name)
-    server.session.publish_all([message("lost", name), message("lost too", name)])
+    server.session.publish_all([message("lost", name), message("lost too", name)], 12)
     assert node.broker.drops.counts["reply_unread"] == 3
     asker.room, asker.full = True, False
     server.publish("seen", name)

@@ -352,7 +352,9 @@ def test_messages_that_come_together_are_as_those_that_come_one_by_one(node, cli
     stream = declare(node)
     headers = {"x-stream-filter-value": "eu"}
     for bodies in (["a", "b", "c"], ["d", "e"], ["longer", "ones!!"]):  # the first ones are not alike yet
-        client.session.publish_all([message(body, "s", headers=headers) for body in bodies])
+        client.session.publish_all(
+            [message(body, "s", headers=headers) for body in bodies], sum(map(len, bodies))
+        )
         node.settle()
     read(client)
     node.settle()

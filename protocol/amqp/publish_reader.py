@@ -1,0 +1,188 @@
+"""Parser of publishes that arrive whole: method, header and body one behind the other, the body in one frame.
+
+Responsible for the path on which a broker spends most of its time: consecutive publishes of one channel, in
+one call. What it does not know, and every fault, is left to ``reader``, which returns the same messages.
+
+Each message is compared with those before it, so that less of it has to be parsed: the route if the method is
+the same, the properties if they are, and everything before the body if two messages begin with the same bytes
+or have the same shape (see ``shape``). A message takes 0.3 us if it begins like the last, 0.65 us if it has
+the same shape, and 3 us if only the method is the same.
+"""
+
+from leveret.protocol.amqp.command import Command, Publishes
+from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
+from leveret.protocol.amqp.incomplete_content import CONTENT, HEAD
+from leveret.protocol.amqp.message import BASIC, FLAGS_OFFSET, FRAME, Message
+from leveret.protocol.amqp.shape import FIXED, mask_of
+from leveret.protocol.amqp.traits import NO_TRAITS, scan
+
+PUBLISH = b"\x00\x3c\x00\x28"
+SMALLEST = 22  # bytes of a content header frame without properties
+NEVER = 1 << 62  # longer than any read
+NO_SIZES = (0, 0)
+LARGEST = 2048  # bytes before the body of a publish whose shape is learned, and of properties that are kept
+# Learning a shape takes 4 us, as much as two messages save that are recognized by it. So FEWEST messages of
+# one length must have been parsed one behind the other; twice as many each time, up to MOST, if fewer than
+# WORTH messages had the shape that was learned last. Lengths that never repeat cost two comparisons.
+FEWEST, MOST, WORTH = 3, 4096, 4
+
+
+class PublishReader:
+    """A parser of the publishes of one connection.
+
+    ``together`` as in ``CommandReader``. A publish that begins with the bytes ``begin`` (nothing begins with
+    an empty tuple) has the length ``whole``.
+    """
+
+    def __init__(self, *, together: bool) -> None:
+        self._together = together
+        self._method, self._route, self._bits = b"\0", b"", 0  # the last method frame: no frame begins with 0
+        self._raw, self._traits = b"", NO_TRAITS  # the last properties
+        self._sizes, self._repeated = NO_SIZES, 0  # of the last header and body; how often they were the same
+        # Messages that are recognized: the bytes before the body, their bits that must be equal if others may
+        # differ (0: none), and the values of these bits; then what such a message has.
+        self.begin: bytes | tuple[()] = ()
+        self._mask = self._common = 0
+        self.whole, self._size, self._alike = NEVER, 0, NO_TRAITS
+        self._patience, self._used = FEWEST, WORTH
+
+    def read(  # noqa: PLR0912, PLR0915, PLR0917 - a loop without calls
+        self,
+        data: bytes,
+        position: int,
+        channel: int,
+        limit: int,
+        body_max: int,
+        commands: list[tuple[int, Command]],
+    ) -> int:
+        """Append the publishes of a channel from ``position`` on, and return the offset behind them.
+
+        ``limit`` is the largest payload of a frame, ``body_max`` the largest body, in bytes. Consecutive
+        publishes with the same route and bits that are handled alike are one command.
+        """
+        frame, content, from_bytes, length = FRAME.unpack_from, CONTENT.unpack_from, int.from_bytes, len(data)
+        together, largest = self._together, min(limit, body_max)
+        method, route, bits, raw, traits = self._method, self._route, self._bits, self._raw, self._traits
+        sizes, begin, whole, mask, common = self._sizes, self.begin, self.whole, self._mask, self._common
+        joining = False  # the next messages become a part of the last command,
+        messages: list[Message] = []  # which has these,
+        run: Publishes | None = None  # and is this if they are several
+        while True:
+            end = position + whole
+            if (
+                end <= length
+                and data[end - 1] == FRAME_END
+                and (
+                    data.startswith(begin, position)
+                    or (mask and from_bytes(data[position : position + len(begin)]) & mask == common)
+                )
+            ):
+                if traits is not self._alike:
+                    joining = joining and traits.handling is self._alike.handling
+                    raw, traits = b"", self._alike
+                skip, size, more = len(method), self._size, []
+                while True:
+                    more.append(Message(route, bits, channel, size, data[position + skip : end], traits))
+                    position = end
+                    end += whole
+                    if (
+                        not together
+                        or end > length
+                        or data[end - 1] != FRAME_END
+                        or not (
+                            data.startswith(begin, position)
+                            or (mask and from_bytes(data[position : position + len(begin)]) & mask == common)
+                        )
+                    ):
+                        break
+                self._used += len(more)
+                sizes = NO_SIZES
+            else:
+                if not data.startswith(method, position):
+                    if length - position < HEAD:
+                        break
+                    kind, number, size = frame(data, position)
+                    start = position + HEAD
+                    last = start + size
+                    if (
+                        kind != FRAME_METHOD
+                        or number != channel
+                        or not 8 < size <= limit
+                        or last >= length
+                        or data[last] != FRAME_END
+                        or not data.startswith(PUBLISH, start)
+                    ):
+                        break
+                    # basic.publish: class, method, ticket, exchange, routing key, bits
+                    middle = start + 7 + data[start + 6]
+                    flags = middle + 1 + data[middle] if middle < last else last
+                    if flags + 1 != last:
+                        break
+                    method, route, bits = data[position : last + 1], data[start + 6 : flags], data[flags] & 3
+                    sizes, begin, whole, joining = NO_SIZES, (), NEVER, False
+                at = position + len(method)
+                if length - at < SMALLEST:
+                    break
+                kind, number, header_size, class_id, weight, size = content(data, at)
+                between = at + HEAD + header_size
+                end = between + 9 + size
+                if (
+                    kind != FRAME_HEADER
+                    or number != channel
+                    or class_id != BASIC
+                    or weight
+                    or not 14 <= header_size <= limit
+                    or not 0 < size <= largest
+                    or end > length
+                    or data[between] != FRAME_END
+                    or frame(data, between + 1) != (FRAME_BODY, channel, size)
+                    or data[end - 1] != FRAME_END
+                ):
+                    break
+                properties = data[at + FLAGS_OFFSET : between]
+                if properties != raw:
+                    found = scan(properties)
+                    if found is None:
+                        break
+                    raw = properties
+                    if found is not traits:
+                        joining = joining and found.handling is traits.handling
+                        traits = found
+                if (header_size, size) != sizes:
+                    sizes = header_size, size
+                    self._repeated = 0
+                else:
+                    self._repeated += 1
+                    if self._repeated == 1 or self._repeated >= self._patience:
+                        begin, whole = data[position : between + 8], end - position
+                        mask, common = self._learn(begin, raw) if self._repeated > 1 else (0, 0)
+                        self._size, self._alike = size, traits
+                more = [Message(route, bits, channel, size, data[at:end], traits)]
+                position = end
+            if joining:
+                if run is None:
+                    run = Publishes(messages, messages[0].size)
+                    commands[-1] = channel, run
+                messages += more
+                run.size += size * len(more)
+            else:
+                run = Publishes(more, size * len(more)) if len(more) > 1 else None
+                commands.append((channel, run or more[0]))
+                messages, joining = more, together
+        self._method, self._route, self._bits, self._traits = method, route, bits, traits
+        self._raw = raw if len(raw) <= LARGEST else b""
+        self._sizes, self.begin, self.whole, self._mask, self._common = sizes, begin, whole, mask, common
+        return position
+
+    def _learn(self, begin: bytes, raw: bytes) -> tuple[int, int]:
+        """Return a mask for the bits that decide the shape of a publish, and their values; (0, 0) if its
+        beginning is too long.
+        """
+        self._patience = FEWEST if self._used >= WORTH else min(2 * self._patience, MOST)
+        self._used = self._repeated = 0
+        if len(begin) > LARGEST:
+            return 0, 0
+        behind = 1 + HEAD  # bytes behind the properties: the end of their frame, and the head of the next one
+        ahead = len(begin) - len(raw) - behind
+        mask = int.from_bytes(FIXED * ahead + mask_of(raw) + FIXED * behind)
+        return mask, int.from_bytes(begin) & mask
