@@ -36,7 +36,8 @@ python -m conformance.bench --rounds {rounds} --seconds {seconds:g}
 which starts both brokers on one machine, each with a data directory on the same disk, and measures every
 workload in turn, A B A B, so that other work of the machine falls on both. The generator is that of
 `leveret bench`: processes of their own, which compare what was received with what was sent; a run in which
-anything was lost fails. `--only NAME` measures one row again.
+anything was lost fails. `--only NAME` measures one row again. RabbitMQ runs with its plugin for STOMP over
+WebSocket, except where its start and its memory are measured.
 
 Figures are medians of the rounds; every round is in [performance.json](performance.json). A ratio is
 leveret's figure over RabbitMQ's in the same round; its least, median and greatest are shown, and the goal is

@@ -1,8 +1,8 @@
 """Shapes of messages that real clients send: properties, headers and bodies with the sizes that they have.
 
 Celery's and pika's are as the clients send them, which ``conformance/test_profiles.py`` checks. MassTransit's
-is the message envelope of https://masstransit.io/architecture/interoperability (JSON) under the headers of
-its RabbitMQ transport; Spring's is what a ``RabbitTemplate`` with a ``Jackson2JsonMessageConverter`` and
+is the JSON envelope of https://masstransit.io/architecture/interoperability, with the headers that its
+RabbitMQ transport sets. Spring's is what a ``RabbitTemplate`` with a ``Jackson2JsonMessageConverter`` and
 correlated confirms sends: https://docs.spring.io/spring-amqp/reference/amqp/message-converters.html.
 """
 
