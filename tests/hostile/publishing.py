@@ -63,10 +63,10 @@ async def many_consumers(attack: Attack) -> None:
 
 @scenario(memory=900)
 async def commit(attack: Attack) -> None:
-    """tx.commit of 280,000 messages, which is near the bound on the bytes of a transaction."""
+    """tx.commit of 120,000 messages, which is near the bound on the bytes of a transaction."""
     client = await attack.client()
     await declare(client, 1, {})
-    count = attack.many(280_000)
+    count = attack.many(120_000)
     await client.call(m.TxSelect(), m.TxSelectOk)
     await publish_many(client, publish_frames("q0"), count)
     await client.call(m.TxCommit(), m.TxCommitOk)
@@ -75,13 +75,13 @@ async def commit(attack: Attack) -> None:
 
 @scenario(memory=900)
 async def roll_back(attack: Attack) -> None:
-    """tx.rollback of 280,000 messages, and a connection that is lost with as many."""
+    """tx.rollback of 120,000 messages, and a connection that is lost with as many."""
     client = await attack.client()
     await declare(client, 1, {})
     await client.call(m.TxSelect(), m.TxSelectOk)
-    await publish_many(client, publish_frames("q0"), attack.many(280_000))
+    await publish_many(client, publish_frames("q0"), attack.many(120_000))
     await client.call(m.TxRollback(), m.TxRollbackOk)
-    await publish_many(client, publish_frames("q0"), attack.many(280_000))
+    await publish_many(client, publish_frames("q0"), attack.many(120_000))
     await client.stream.aclose()
     assert await (await attack.client()).count("q0") == 0
 
