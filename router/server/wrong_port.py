@@ -8,7 +8,6 @@ import socket
 import trio
 
 from leveret.protocol.recognition import HTTP, OPENING, STOMP, TLS, TLS_ALERT, recognize
-from leveret.protocol.stomp.frames import V1_2, Frame, encode_frame
 
 
 async def peek(stream: trio.SocketStream) -> str:
@@ -23,12 +22,14 @@ def plain_answer(spoken: str, reason: str) -> bytes:
     Clients of other protocols get a TLS alert: AMQP, for example, has no error before its handshake.
     """
     if spoken == HTTP:
-        # Not needed for a start.
+        # Not needed for a start, as the one below.
         from leveret.protocol.http import HeadLimits, HttpConnection, HttpError  # noqa: PLC0415
 
         error = HttpError(400, reason)
         return b"".join(HttpConnection(HeadLimits(0)).interrupt(error).respond(error.response))
     if spoken == STOMP:
+        from leveret.protocol.stomp.frames import V1_2, Frame, encode_frame  # noqa: PLC0415
+
         headers = {"message": "Wrong protocol", "content-type": "text/plain"}
         return encode_frame(Frame("ERROR", headers, f"{reason}\n".encode()), V1_2)
     return TLS_ALERT
