@@ -403,6 +403,30 @@ def test_a_single_active_consumer_that_cancels_keeps_what_it_holds(node):
     first.session.ack(1, multiple=False)
 
 
+@pytest.mark.parametrize(
+    ("between", "order"),
+    [(False, ["1", "2", "3", "4"]), (True, ["3", "4", "1", "2"])],
+    ids=["in one batch", "in two batches"],
+)
+def test_messages_requeued_after_a_cancel_come_behind_those_the_successor_already_has(node, between, order):
+    """RabbitMQ 3.10 does the same: the successor is active from the cancel on, so what is requeued later
+    comes out of order. Who needs the order requeues before cancelling.
+    """
+    node.queue(single_active_consumer=True)
+    first, second = node.client(), node.client()
+    first.consume(prefetch=2)
+    second.consume()
+    fill(node, 1, 2)
+    assert first.take() == ["1", "2"]
+    fill(node, 3, 4)
+    first.session.cancel("c")
+    if between:
+        node.settle()
+    first.session.nack(2, multiple=True, requeue=True)
+    node.settle()
+    assert second.seen() == order
+
+
 def test_a_full_single_active_consumer_does_not_let_others_in(node):
     node.queue(single_active_consumer=True)
     first, second = node.client(), node.client()
