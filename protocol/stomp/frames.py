@@ -163,10 +163,8 @@ class FrameReader:
     def _parse_head(self, text: str) -> Frame:
         """Return the frame without its body."""
         command, *lines = text.split("\n")
-        if command.endswith("\r"):
-            command = command[:-1]
-            lines = [line.removesuffix("\r") for line in lines]
-        elif self.version == V1_2:
+        if "\r" in text and (command.endswith("\r") or self.version == V1_2):
+            command = command.removesuffix("\r")
             lines = [line.removesuffix("\r") for line in lines]
         if len(command) > self.limits.command:
             raise _no_command(self.limits)
@@ -174,11 +172,12 @@ class FrameReader:
             raise _too_large(f"A frame may have {self.limits.headers} headers")
         unescape = _unescape_none if command in UNESCAPED else _UNESCAPE[self.version]
         headers: dict[str, str] = {}
+        has_escapes = "\\" in text
         for number, line in enumerate(lines, 2):  # the command is in the first line
             name, colon, value = line.partition(":")
             if not colon:
                 raise _malformed(f"There is no colon in line {number}, which should be a header")
-            if "\\" in line:
+            if has_escapes and "\\" in line:
                 try:
                     name, value = unescape(name), unescape(value)
                 except KeyError:
