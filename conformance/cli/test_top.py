@@ -1,13 +1,13 @@
 """``leveret top`` on a terminal, over the life of a broker."""
 
 import os
-import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conformance import brokers
 from conformance.cli.conftest import TIMEOUT, Leveret
+from conformance.readable import readable
 
 
 class Terminal:
@@ -21,8 +21,9 @@ class Terminal:
         shown = b""
         deadline = time.monotonic() + TIMEOUT
         while text.encode() not in shown:
-            ready, _, _ = select.select([self._descriptor], [], [], deadline - time.monotonic())
-            assert ready, f"{text!r} is not in {shown[-2000:]!r}"
+            assert readable([self._descriptor], deadline - time.monotonic()), (
+                f"{text!r} is not in {shown[-2000:]!r}"
+            )
             shown += os.read(self._descriptor, 65536)
 
     def press(self, key: str) -> None:

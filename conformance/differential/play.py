@@ -9,7 +9,6 @@ Every play has a virtual host of its own.
 
 import contextlib
 import re
-import select
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from conformance.differential.amqp import (
     start_ok,
 )
 from conformance.differential.transcript import Event, Names, as_came, ordered
+from conformance.readable import readable
 from leveret.protocol.amqp import methods as m
 
 PATIENCE = 5.0  # seconds that a missing answer is waited for
@@ -231,8 +231,7 @@ class Play:
         """Read until this method came so often, and forget it; any other is written down as it is."""
         limit = time.monotonic() + 3 * PATIENCE
         while sum(isinstance(method, kind) for method in peer.received) < count:
-            ready, _, _ = select.select([peer.socket], [], [], max(0.0, limit - time.monotonic()))
-            if not ready or peer.ended:
+            if not readable([peer.socket], limit - time.monotonic()) or peer.ended:
                 raise PlayError(f"{kind.NAME} did not come; {[event.text for event in peer.came]}")
             peer.read()
         peer.received = [method for method in peer.received if not isinstance(method, kind)]
@@ -328,7 +327,7 @@ class Play:
     def _once(self, seconds: float) -> bool:
         """Read what comes within this time; whether anything did."""
         alive = [peer for peer in self._peers if not peer.ended]
-        ready, _, _ = select.select([peer.socket for peer in alive], [], [], seconds)
+        ready = readable([peer.socket for peer in alive], seconds)
         for peer in alive:
             if peer.socket in ready:
                 peer.read()

@@ -122,7 +122,9 @@ class BlockingConnection:
 
     def waits(self, seconds: float) -> bool:
         """Return True if data arrives within ``seconds``."""
-        return bool(self._commands or select.select([self.socket], [], [], seconds)[0])
+        poll = select.poll()  # select.select takes no descriptors above 1,023
+        poll.register(self.socket, select.POLLIN)
+        return bool(self._commands or poll.poll(max(0.0, seconds) * 1000))
 
     def close(self) -> None:
         """Close the connection; the broker has handled everything sent before when this returns."""

@@ -30,6 +30,7 @@ async def test_a_start_logs_version_directory_counts_and_listeners(tmp_path, log
     listen = Listen(amqp=("127.0.0.1:0",), http=(), stomp=("127.0.0.1:0",))
     await run_once(Settings(data=data, listen=listen, definitions=str(definitions)))
     await run_once(Settings(data=data, listen=listen))
+    logged = [each for each in logged if "slow" not in each["event"]]  # turns, on a busy machine
     names = [each["event"] for each in logged]
     assert names[:5] == ["definitions imported", "started", "listening", "listening", "stopping"]
     assert names[5:] == ["restored", "started", "listening", "listening", "stopping"]
