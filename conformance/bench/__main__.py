@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import math
 import os
+import signal
 import statistics
 import sys
 import time
@@ -149,4 +150,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the brokers end too
     sys.exit(main())
