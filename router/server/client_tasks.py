@@ -149,8 +149,9 @@ async def _read(
         finally:
             driver.end()
         # The duration of a batch depends on messages more than on bytes, and other tasks wait for its end.
-        # Large messages are sent as fast as they are read, so larger reads do not accumulate.
-        each = received // (count or 1)
+        # Large messages are sent as fast as they are read, so larger reads do not accumulate. A read without
+        # a whole command may be of a body in tiny frames, each of which takes as long as a small message.
+        each = received // count if count else 0
         size = most // 2 if each < SMALL else most
         if each >= LARGE and not driver.outboxes.full:
             size = AT_ONCE * most
