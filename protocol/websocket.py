@@ -233,7 +233,8 @@ class WebSocket:
         return payload
 
     def _next_step(self) -> bytes:
-        """Remove and return the next bytes for wsproto: of one frame, or INFLATE if they may be compressed.
+        """Remove and return the next bytes for wsproto: the next bytes of one frame, or, if they may be
+        compressed, at most ``INFLATE`` bytes.
 
         Returns no bytes if the header of a frame is incomplete.
         """

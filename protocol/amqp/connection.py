@@ -81,8 +81,8 @@ class ServerConnection:
     def receive(self, data: bytes) -> Iterable[tuple[int, Command]]:
         """Return the commands that ``data`` completes, in order.
 
-        Until the connection is open, each must be handled before the next is taken from the iterator. Once
-        all are taken, ``reader.error`` holds the fault in the bytes behind them, if there is one.
+        Until the connection is open, each must be handled before the next is taken from the iterator. After
+        the last one, ``reader.error`` holds the fault in the bytes that follow, if there is one.
         """
         if self.state is ConnectionState.RUNNING:
             return self.reader.receive(data)

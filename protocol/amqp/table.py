@@ -81,7 +81,7 @@ _SIZED = frozenset((b"S", b"x", b"A", b"F"))  # a length of four bytes, then as 
 
 
 def decode_table(data: bytes, offset: int, bounds: Bounds = PEER) -> tuple[Table, int]:
-    """Decode the table whose 4-byte length stands at ``offset``; return it and the offset behind it.
+    """Decode the table whose 4-byte length is at ``offset``; return the table and the offset after it.
 
     Of entries with the same name the first counts, as in RabbitMQ. Strings that are not UTF-8 keep their
     bytes as surrogate escapes, and survive ``encode_table``. Raises SyntaxError_ for malformed ``data``, and

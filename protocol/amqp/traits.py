@@ -191,11 +191,11 @@ def scan(raw: bytes) -> Traits | None:  # noqa: PLR0912 - a test for each proper
 
 
 def _has_copies(raw: bytes, at: int, end: int, depth: int, match: _Match = _match_entries) -> bool:
-    """Check the table from ``at`` to ``end``, or with ``_match_values`` the array, which may have ``depth``
-    levels and one of the arrays and tables that the patterns know. Return True if the table has an entry CC
-    or BCC.
+    """Check the table from ``at`` to ``end``; with ``_match_values``, check an array. Return True if the
+    table has an entry CC or BCC.
 
-    Raises _Unknown or IndexError if it may be malformed, or beyond the bounds of ``decode_table``.
+    Tables and arrays may be nested to ``depth`` levels, besides the nested ones that the patterns match.
+    Raises _Unknown or IndexError if the bytes may be malformed or beyond the bounds of ``decode_table``.
     """
     start, at = at, match(raw, at, end).end()
     if at < end and end - start > MAX_ENTRIES:

@@ -14,8 +14,8 @@ MERGES = {Merge.SMALLER: "smaller", Merge.ARGUMENT: "argument", None: ""}
 PAGE = """\
 # Arguments of queues and exchanges
 
-Reference for clients and operators: the optional arguments of a declaration, the same over AMQP, STOMP and
-HTTP and in definitions. This page is written by `python -m leveret.router.arguments.reference`.
+Reference for clients and operators: the optional arguments of a declaration. They are the same over AMQP,
+STOMP and HTTP and in definitions. This page is written by `python -m leveret.router.arguments.reference`.
 
 ```console
 leveret queue declare thumbnails.new --argument x-max-length:=1000 --argument x-overflow=reject-publish
@@ -33,10 +33,11 @@ Over STOMP an argument is a header of the same name, in SUBSCRIBE and in SEND to
 The column *Policy* names the setting of policies that has the same meaning and the same valid values.
 
 - *smaller*: if a policy and the argument both set a value, the smaller one has effect.
-- *argument*: if both set a value, the argument has effect; for `overflow` of a quorum queue, the policy.
+- *argument*: if both set a value, the argument has effect. For `overflow` of a quorum queue the policy has
+  effect.
 - *operator*: operator policies have the setting too.
-- *for*: the types of queues that policies with the setting apply to, if they are not those of the argument.
-  A policy with a setting that does not exist for a queue's type does not apply to that queue at all.
+- *for*: the types of queues for which policies have the setting, if the argument has other types. A policy
+  with a setting that does not exist for a queue's type does not apply to that queue at all.
 
 ## Queues
 

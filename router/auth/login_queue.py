@@ -112,7 +112,7 @@ class LoginQueue:
         return waiting
 
     def remove(self, waiting: WaitingLogin) -> None:
-        """Remove a login from the queue, if it is in it."""
+        """Remove a login from the queue, if it is still queued."""
         self._forget_code(waiting)
         self._unlist(waiting)
 

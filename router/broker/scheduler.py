@@ -343,10 +343,10 @@ class Scheduler:
                 recovery.failures.pop(queue, None)
 
     def _send_letter(self, dead: DeadLetter) -> int:
-        """Publish a dead letter, or go on with that; return the work done, in messages.
+        """Publish a dead letter, or continue to publish it; return the work done, in messages.
 
-        The work is all of ``DeadLetters.left`` once the turn's budget is spent: others are then left to
-        other turns, even in ``catch_up``. If publishing fails, the letter is published again later; queues
+        Returns ``DeadLetters.left`` if the turn's budget is spent: the caller then leaves the other letters
+        to later turns, even in ``catch_up``. If publishing fails, the letter is published again later; queues
         that have enqueued it already get it twice.
         """
         slices, self._letter = self._letter or self._letters.publish(dead), None
@@ -365,9 +365,9 @@ class Scheduler:
         return self._letters.left if self._budget.spent() else copies + 1
 
     def _send_trace(self, vhost: VHost, copy: Message) -> bool:
-        """Publish the first copy for the firehose, or go on with that; one that fails is dropped.
+        """Publish the first copy for the firehose, or continue to publish it; a copy that fails is dropped.
 
-        Returns True if the turn's budget is spent: other copies are then left to other turns.
+        Returns True if the turn's budget is spent: the caller then leaves the other copies to later turns.
         """
         slices, self._copy = self._copy or publish_copy(vhost, copy), None
         try:

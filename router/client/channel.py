@@ -196,7 +196,9 @@ class BrokerChannel:
     # -- calls of the connection -----------------------------------------------------------------------------
 
     def receive(self, command: Command) -> None:
-        """Handle a command from the broker on this channel; ``wake`` follows after the last one of a read."""
+        """Handle a command from the broker on this channel. After the last command of a read, ``wake`` is
+        called.
+        """
         match command:
             case Delivery(method=m.BasicDeliver()):
                 self._deliveries.append(command)

@@ -41,11 +41,11 @@ class Deduplicator(ABC):
         self.notes: Notes | None = None
 
     def admit(self, message: Message, now: int) -> Admission:
-        """Return the identity of a new message, to be passed to ``remember`` once the message is stored;
-        a ``Duplicate``; or None for a message without an identity, and for one from the broker itself, which
-        would be lost as a duplicate.
+        """Return the identity of a new message, a ``Duplicate``, or None for a message without an identity.
 
-        ``now`` is in ms since the epoch.
+        The caller passes the identity to ``remember`` once the message is stored. For a message from the
+        broker itself the result is always None: as a duplicate it would be lost. ``now`` is in ms since the
+        epoch.
         """
         if message.bits & INTERNAL:
             return None

@@ -1,10 +1,11 @@
 """Export of definitions: the objects of a broker as a document that leveret or RabbitMQ can import.
 
-Left out are exclusive queues, predeclared exchanges, and objects whose names are not UTF-8, which JSON cannot
-represent. A scrypt hash is exported under leveret's own algorithm name: RabbitMQ imports and exports it
-unchanged, but refuses the user's logins (``unportable_users``).
+Exclusive queues and predeclared exchanges are left out, and so are objects whose names JSON cannot represent
+because they are not UTF-8. A scrypt hash is exported under leveret's own algorithm name: RabbitMQ imports and
+exports it unchanged, but refuses the user's logins (``unportable_users``).
 
-Source: RabbitMQ, "Schema Definition Export and Import"; the form is that of 3.10, with what 3.13 adds.
+Source: RabbitMQ, "Schema Definition Export and Import"; the document has the form of 3.10 with the additions
+of 3.13.
 """
 
 from collections.abc import Iterable, Iterator

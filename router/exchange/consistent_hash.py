@@ -1,10 +1,10 @@
 """The consistent-hash exchange of RabbitMQ's plugin: a hash sends each message to one destination.
 
-The binding key is a weight, and a destination's share of the messages is its share of the weights. The hash
-is that of the routing key, or of the header or property that the argument ``hash-header`` or
-``hash-property`` names; messages without that header or property all go to the same destination. A new
-destination takes keys from others and moves no other keys; those of a removed one are shared among the rest.
-The result depends only on names and weights, so keys keep their queues over a restart.
+The binding key is a weight, and a destination's share of the messages is its share of the weights. The
+routing key is hashed, or the header or property that the argument ``hash-header`` or ``hash-property`` names;
+messages without that header or property all go to the same destination. A new destination takes keys from the
+others, between which no keys move; the keys of a removed destination are shared among the rest. The result
+depends only on names and weights, so keys keep their queues over a restart.
 
 A destination counts once, as in RabbitMQ: of several bindings to it the oldest sets its weight. (RabbitMQ
 stops routing to a destination when any of its bindings is removed; here the next oldest sets the weight.)

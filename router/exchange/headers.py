@@ -76,9 +76,9 @@ class Pattern:
 class HeadersExchange(Exchange):
     """Bindings by the headers in their conditions.
 
-    A binding for any of its headers is indexed under each of them, one for all of them under one of them: the
-    one with the fewest bindings so far. A message is compared with the bindings under its own headers only,
-    and only headers that occur in a binding are decoded.
+    A binding that needs any of its headers is indexed under each of these headers. A binding that needs all
+    is indexed under only one: the header with the fewest bindings so far. A message is compared only with the
+    bindings under its own headers, and only headers that occur in a binding are decoded.
     """
 
     type = "headers"

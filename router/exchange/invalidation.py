@@ -15,8 +15,8 @@ from leveret.router.exchange.routing import Routes
 class ExchangeGraph:
     """The exchanges of a virtual host and the links between them.
 
-    ``sources`` counts, for each destination, the bindings from each exchange. ``alternates`` has, by name,
-    the exchanges whose alternate has that name, whether it exists or not.
+    ``sources`` counts, for each destination, the bindings from each exchange. ``alternates`` maps the name of
+    an alternate exchange, which need not exist, to the exchanges that use it.
     """
 
     __slots__ = ("_routes", "alternates", "sources")

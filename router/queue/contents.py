@@ -134,9 +134,9 @@ class QueueContents(DeclaredQueue):
     # -- repair --------------------------------------------------------------------------------------------
 
     def reclaim(self, entries: Iterable[Entry]) -> None:
-        """Requeue, at the end of the batch, those of these messages that no session and no dead letter holds.
+        """Requeue the messages that neither a session nor a dead letter holds, at the end of the batch.
 
-        For messages that an exception caught between the queue and a session.
+        Called after an exception while the messages were on their way from the queue to a session.
         """
         self._reclaimed += entries
         self.host.schedule_repair(self)  # type: ignore[arg-type]  # as in ``touch``
@@ -190,7 +190,7 @@ class QueueContents(DeclaredQueue):
             self.log.mark_delivered(max(stored))  # not the last: with priorities, it may have a low position
 
     def _count_returned(self, consumer: Consumer, entries: list[Entry]) -> None:
-        """Count redeliveries; stop counting once no ready message may have been delivered before."""
+        """Count redeliveries. This is called only while a ready message may have been delivered before."""
         count = sum(entry.returns > 0 for entry in entries)
         self.counts.redeliver += count
         consumer.redelivered += count

@@ -27,7 +27,7 @@ class DeliveringQueue(Protocol):
         """Assign taken messages to a consumer: its session delivers them."""
 
     def reclaim(self, entries: list[Entry]) -> None:
-        """Requeue, at the end of the batch, those of these messages that no session holds."""
+        """Requeue the messages that no session holds, at the end of the batch."""
 
 
 def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> int:

@@ -42,7 +42,7 @@ class QueueLike(Protocol):
         """Make delivered messages ready again: their session has ended without settling them."""
 
     def reclaim(self, entries: Collection[Entry]) -> None:
-        """Requeue, at the end of this batch, those messages that no session and no dead letter holds.
+        """Requeue the messages that neither a session nor a dead letter holds, at the end of this batch.
 
         Called after an exception in code that was moving or settling them.
         """

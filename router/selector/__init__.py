@@ -43,7 +43,7 @@ class Selector:
     def accepts(self, headers: "Headers", properties: Properties) -> bool:
         """Return True if the condition is TRUE, not FALSE or UNKNOWN, for these headers and properties.
 
-        The headers need to be those of ``paths`` only. Raises nothing.
+        ``headers`` needs to contain only the headers in ``paths``. Raises nothing.
         """
         return self._evaluate(headers, properties) is True
 

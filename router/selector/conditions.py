@@ -73,7 +73,7 @@ def _combined(what: str, parts: Sequence[Expression], decisive: bool) -> Express
 
 
 def _either(parts: Sequence[Expression]) -> Required | None:
-    """Return the values of which one is required if one of the parts must be TRUE."""
+    """Return ``required`` for OR: the message must have one of the required values of any of the parts."""
     found: dict[str, frozenset[Constant]] = {}
     for part in parts:
         if part.required is None:
@@ -84,7 +84,7 @@ def _either(parts: Sequence[Expression]) -> Required | None:
 
 
 def _strictest(parts: Sequence[Expression]) -> Required | None:
-    """Return the fewest values of which one is required if all of the parts must be TRUE."""
+    """Return ``required`` for AND: the required values of the part that has the fewest of them."""
     known = [part.required for part in parts if part.required is not None]
     return min(known, key=lambda each: sum(map(len, each.values())), default=None)
 

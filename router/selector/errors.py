@@ -17,7 +17,7 @@ class SelectorError(Exception):
 
 
 def shown(piece: str) -> str:
-    """Return the beginning of a part of a selector, printable, in quotes unless it begins with one."""
+    """Return the beginning of a part of a selector, printable, in quotes unless it begins with a quote."""
     short = piece if len(piece) <= SHOWN else f"{piece[:SHOWN]}..."
     printable = "".join(one if one.isprintable() else "?" for one in short)
     return printable if printable.startswith(("'", '"')) else f"'{printable}'"

@@ -86,8 +86,8 @@ def operation(
 ) -> Expression:
     """Make the expression of an operator with its operands.
 
-    It begins with the first operand unless ``column`` is set. ``extra`` is its cost besides a step for itself
-    and those of its operands. Raises SelectorError for an expression beyond a limit.
+    It begins with the first operand unless ``column`` is set. ``extra`` is added to its cost, which is the
+    cost of its operands and one step. Raises SelectorError for an expression beyond a limit.
     """
     column = parts[0].column if column is None else column
     depth = 1 + max(part.depth for part in parts)

@@ -133,8 +133,10 @@ class Places:
         return self._site_counts[client_site(network)], self._counts[network]
 
     def _victim(self, occupant: Occupant) -> Occupant | None:
-        """Return the connection to close for a new one; None if no site, and in the new one's site no
-        network, has more places than the new connection's would have.
+        """Return the waiting connection to close for a new one, ``occupant``; None to refuse the new one.
+
+        It is a connection of the network with the most places. The new one is refused if that network's site
+        has no more places than its own site, or, within the same site, the network no more than its own.
         """
         if not self._waiting:
             return None

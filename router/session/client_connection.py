@@ -217,8 +217,8 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     def block_publisher(self, *, published: bool) -> None:
         """Stop reading while an alarm is raised, if the client ``published`` in this read or has begun to.
 
-        An incomplete publish counts: otherwise many clients could each fill a large body. Commands behind the
-        publish in the same read are handled; RabbitMQ leaves those, and the publish too, for later.
+        An incomplete publish counts: otherwise many clients could each fill a large body. The publish, and
+        commands after it in the same read, are handled; RabbitMQ handles them when the alarm is cleared.
         """
         alarms = self.broker.alarms
         if self.phase is not Phase.OPEN or alarms.blocks(self):

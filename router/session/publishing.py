@@ -134,8 +134,9 @@ class Publishing:
         return message, admitted(exchange, message, queues, self._vhost.host)
 
     def resolve_all(self, messages: Sequence[Message]) -> Sequence[Target] | None:
-        """Return the queues of messages of one ``Publishes`` command; None if each message has to be resolved
-        by itself, also if there is no plan for them yet. Raises as ``resolve``.
+        """Return the queues of the messages of one ``Publishes`` command. Raises as ``resolve``.
+
+        Returns None if there is no plan for them yet, or each message has to be resolved by itself.
         """
         message = messages[0]
         if message.bits:

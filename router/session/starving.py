@@ -34,8 +34,8 @@ class Starving:
     def pop(self, turn: int) -> Consumer:
         """Remove and return the next consumer to wake. Raises IndexError if there is none.
 
-        ``turn`` must be higher in each call: a consumer that is skipped for one of a higher priority is
-        sorted by it, and so comes after the others.
+        ``turn`` must be higher in each call. A consumer that is skipped because another one has a higher
+        priority is put back with ``turn`` as its place, so that it comes after all others.
         """
         while True:
             _, number, consumer = heappop(self._heap)

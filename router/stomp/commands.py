@@ -70,8 +70,8 @@ def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | Non
 def _answer(
     conversation: Conversation, frame: Frame, changes: TopologyChanges, receipts: Sequence[str] | None
 ) -> None:
-    """Send the receipt of a frame, after ``changes`` are on disk. Before it send ``receipts``, those of the
-    transaction that the frame has committed.
+    """Send the receipt of a frame when ``changes`` are on disk. If the frame has committed a transaction, the
+    receipts of the transaction (``receipts``) are sent first.
     """
     if receipts is not None or changes:
         conversation.hold_replies()

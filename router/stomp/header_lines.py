@@ -106,7 +106,9 @@ def _property_lines(raw: bytes, version: str) -> bytes:
 def _own_lines(  # noqa: PLR0917 - called once a message
     raw: bytes, at: int, end: int, flags: int, persistent: bool, version: str
 ) -> list[bytes]:
-    """Return the lines of the message's own headers that can be text; of those with one name, the first."""
+    """Return the lines of the message's own headers that can be text; if a name is repeated, its
+    first line.
+    """
     lines: list[bytes] = []
     seen: set[bytes] = set()
     value: bytes | None

@@ -109,7 +109,7 @@ class MessageRestorer:
         queue.entries.clear()
 
     def set_aside(self, name: str, number: int, *, all_of_it: bool = False) -> None:
-        """Set aside the pages of a stream, which has none, or all messages of an exchange.
+        """Set aside the pages of a stream, which should not have pages, or all messages of an exchange.
 
         Raises DamageError and DataDirectoryError.
         """
@@ -185,7 +185,9 @@ def _mixed(pages: list[StoredPage], entries: list[Entry]) -> list[StoredPage]:
 
 
 def _run(line: Fifo, page: StoredPage, wall_offset: int | None) -> Run:
-    """Return the run of a page, whose size is an estimate until it is read if messages are settled."""
+    """Return the run of a page. If some of its messages are settled, its size is estimated until it
+    is read.
+    """
     expires = expiry(page.earliest, wall_offset) if wall_offset is not None else 0
     page.wall_offset = wall_offset or 0
     size = page.size * page.live // page.count

@@ -62,12 +62,12 @@ class Store(Commits):
         put_off: Callable[[], None],
         budget: int = 1 << 62,
     ) -> None:
-        """``sync``: a commit is on disk when it is done; else it is synced later.
+        """With ``sync`` each commit is synced before it is reported as done, otherwise later.
 
-        ``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
-        ``wall_offset`` returns ms since the epoch less ms of the broker's clock: deadlines on disk are wall
-        clock, which may be set while the broker runs. ``changed`` and ``put_off`` are as in ``Commits``,
-        ``budget`` as in ``StorePager``.
+        ``sequence`` is the sequence of the journal's next batch, ``segment`` the number of the next segment.
+        ``wall_offset`` returns the difference of the clocks: ms since the epoch minus ms of the broker's
+        clock. Deadlines on disk use the wall clock, which may be changed while the broker runs. ``changed``
+        and ``put_off`` are as in ``Commits``, ``budget`` as in ``StorePager``.
         """
         super().__init__(
             disk, sync=sync, sequence=sequence, wall_offset=wall_offset, changed=changed, put_off=put_off

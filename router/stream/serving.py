@@ -92,8 +92,9 @@ class Serving:
         return True
 
     def _serve(self, reader: StreamReader) -> int:
-        """Deliver to one reader; return the work done, at least 1: the number of messages that it passed,
-        and ``SERVED`` for a delivery.
+        """Deliver to one reader; return a measure of the work done, at least 1.
+
+        The work is the number of messages that the reader has passed, plus ``SERVED`` if any were delivered.
         """
         credit = reader.credit()
         if credit <= 0:

@@ -30,8 +30,8 @@ Vhosts = frozenset[str] | None
 
 
 class FamilyPart(NamedTuple):
-    """The metrics of a family: those in ``names`` of the objects that ``make`` finds, or all if it is
-    empty.
+    """One kind of objects in a family, which ``make`` finds, and the ``names`` of its metrics
+    (empty: all).
     """
 
     make: Callable[[ApiContext, Vhosts], ResponseSteps[Kind]]

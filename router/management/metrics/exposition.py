@@ -1,7 +1,7 @@
 """Output of metrics in Prometheus' text format, in pieces.
 
 ``prometheus_client`` formats the text. For ten thousand queues it would take seconds, so the labels of an
-object are formatted once, and other tasks run between two pieces. A metric has the number of objects that
+object are formatted once, and other tasks run between two pieces. One metric shows how many objects
 were left out.
 """
 

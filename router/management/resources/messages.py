@@ -37,7 +37,9 @@ def refuse_while_alarmed(call: Call) -> None:
 
 
 def publish(call: Call) -> ResponseSteps[Response]:
-    """Publish a message; respond, when it is stored, if any queue got it."""
+    """Publish a message. The response follows when it is stored, and says whether it was routed to a
+    queue.
+    """
     body = call.body
     demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
     refuse_while_alarmed(call)

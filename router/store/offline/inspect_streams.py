@@ -197,7 +197,7 @@ class _Inspector:
         return place, offset
 
     def _is_to_be_written(self, segment: _Looked, place: int, offset: int) -> bool:
-        """Return True if the end of a segment is unreadable, or the journal has messages that it lacks."""
+        """Return True if the end of a segment is unreadable, or the segment lacks messages of the journal."""
         return place < segment.size or bool(_within(offset, segment.behind, self._queue.entries))
 
     def _missing(self, first: int, behind: int, *, journal: bool = True) -> list[Range]:
