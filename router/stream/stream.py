@@ -8,7 +8,7 @@ message after a crash. Not for uncommitted messages (see ``packer``), retention 
 Source: RabbitMQ, "Streams". The refusals are those of 3.10.
 """
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Unpack
 
 import structlog
@@ -22,7 +22,7 @@ from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueStorage
-from leveret.router.queue.lifecycle import Declaration, DeclaredQueue
+from leveret.router.queue.lifecycle import Declaration
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.filters import SIZE, check_filter
 from leveret.router.stream.first_offset import FIRST_OFFSET, pack_first_offset
@@ -34,11 +34,12 @@ from leveret.router.stream.reader import StreamReader
 from leveret.router.stream.segments import StreamSegments
 from leveret.router.stream.serving import Serving
 from leveret.router.stream.tail import Tail
+from leveret.router.stream.unsettled import UnsettledQueue
 from leveret.router.values.notes import Key, Notes
 from leveret.router.values.outcome import Awaited, Outcome
 
 
-class Stream(DeclaredQueue):
+class Stream(UnsettledQueue):
     """One stream.
 
     ``first`` is the offset of the oldest message, ``committed`` the offset that will be visible to readers
@@ -83,10 +84,6 @@ class Stream(DeclaredQueue):
     # -- the interface of every queue ------------------------------------------------------------------------
 
     @property
-    def counted(self) -> bool:
-        return False
-
-    @property
     def ready(self) -> range:
         """The offsets that may be read."""
         return range(self.first, self.committed)
@@ -124,27 +121,8 @@ class Stream(DeclaredQueue):
         self.settings = settings
         self.retain(now)
 
-    def awaits_disk(self) -> bool:
-        return False
-
     def count(self, now: int) -> int:
         return self.committed - self.first
-
-    def get(self, now: int, *, no_ack: bool) -> Entry | None:
-        raise NotImplemented_(f"basic.get not supported by stream queues {self.what}")
-
-    def purge(self) -> int:
-        raise NotImplemented_(f"queue.purge not supported by stream queues {self.what}")
-
-    def ack(self, entries: Collection[Entry]) -> None:
-        """Do nothing: deliveries are settled with their ``StreamReader``."""
-
-    def requeue(self, consumed: Collection[Entry], now: int) -> None: ...
-    def reject(self, entries: Sequence[Entry]) -> None: ...
-    def reclaim(self, entries: Collection[Entry]) -> None: ...
-    def give_back(self, consumed: Collection[Entry], now: int) -> None: ...
-    def pause_deliveries(self) -> None: ...
-    def resume_deliveries(self) -> None: ...
 
     def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
         """Repair the stream after an exception: remove readers of ended sessions and schedule deliveries."""
@@ -361,27 +339,3 @@ class Stream(DeclaredQueue):
         self.segments.clear()
         self._packer.clear()
         return self.serving.close()
-
-    # -- positions -------------------------------------------------------------------------------------------
-
-    def set_position(self, name: str, offset: int) -> None:
-        """Store a position for a consumer name.
-
-        Raises PreconditionFailed while a consumer of that name exists, and for an offset beyond the end: from
-        there a consumer would get nothing, as if the stream had no new messages.
-        """
-        if offset > self.committed:
-            raise PreconditionFailed(
-                f"offset {offset} is beyond the end of {self.what}: the next message gets {self.committed}"
-            )
-        self._check_unused(name)
-        self.positions.put(name, max(0, offset), 0, self.notes)
-
-    def forget_position(self, name: str) -> bool:
-        """Remove the position of a name; return False if there is none. Raises as ``set_position``."""
-        self._check_unused(name)
-        return self.positions.forget(name, self.notes)
-
-    def _check_unused(self, name: str) -> None:
-        if any(isinstance(reader, StreamReader) and reader.name == name for reader in self.consumers):
-            raise PreconditionFailed(f"consumer '{name}' of {self.what} is reading; stop it first")

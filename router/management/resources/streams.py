@@ -10,6 +10,7 @@ from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.session.super_streams import declare_super_stream
+from leveret.router.stream import set_positions
 from leveret.router.stream.lag import Lag, lags
 from leveret.router.stream.stream import Stream
 from leveret.router.turns.backlog import Slices
@@ -72,14 +73,14 @@ def set_position(call: Call) -> Response:
         offset = integer(call.body, "offset")
     if offset < 0:
         raise bad_request("'offset' must be a whole number of 0 or more")
-    stream.set_position(call["consumer"], offset)
+    set_positions.set_position(stream, call["consumer"], offset)
     return empty_response()
 
 
 def forget_position(call: Call) -> Response:
     stream = find_stream(call)
     call.user.check(stream.vhost, "read", "queue", stream.name)
-    if not stream.forget_position(call["consumer"]):
+    if not set_positions.forget_position(stream, call["consumer"]):
         raise not_found()
     return empty_response()
 

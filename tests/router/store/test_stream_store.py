@@ -11,6 +11,7 @@ from leveret.router.store.streams import files as streams
 from leveret.router.store.streams.files import stream_files
 from leveret.router.stream import chunk
 from leveret.router.stream.log import SEGMENT_HEAD, ReadRequest
+from leveret.router.stream.set_positions import forget_position
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
@@ -439,7 +440,7 @@ def test_a_forgotten_position_stays_forgotten(quick_path):
     queue = declare(kept)
     publish(kept, *numbers(0, 10))
     named(kept, start="first").session.close()
-    assert queue.forget_position("app")
+    assert forget_position(queue, "app")
     publish(kept, *numbers(10, 40))
     with restarted(kept, quick_path) as again:
         assert len(again.node.vhost.queues["s"].positions) == 0

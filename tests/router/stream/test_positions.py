@@ -7,6 +7,7 @@ import pytest
 from leveret.protocol.amqp.table import Timestamp
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.stream import positions
+from leveret.router.stream.set_positions import forget_position, set_position
 from tests.router.harness import Node
 from tests.router.stream.test_stream import declare, offsets, publish, read
 
@@ -106,27 +107,27 @@ def test_a_position_can_be_set_and_removed_while_its_name_has_no_consumer(node, 
     named(client, start="first")
     node.settle()
     with pytest.raises(PreconditionFailed, match="is reading"):
-        stream.set_position("app", 1)
+        set_position(stream, "app", 1)
     with pytest.raises(PreconditionFailed, match="is reading"):
-        stream.forget_position("app")
+        forget_position(stream, "app")
     client.session.ack(0, multiple=True)
     client.session.close()
-    stream.set_position("app", 1)
+    set_position(stream, "app", 1)
     again = node.client()
     named(again)
     assert offsets(again) == [1, 2]
     again.session.close()
-    assert stream.forget_position("app")
-    assert not stream.forget_position("app")
+    assert forget_position(stream, "app")
+    assert not forget_position(stream, "app")
 
 
 def test_an_offset_beyond_the_end_is_refused_and_changes_nothing(node, client):
     stream = declare(node)
     publish(client, *"abc")
-    stream.set_position("app", 3)
+    set_position(stream, "app", 3)
     for offset in (4, 1 << 63, 1 << 70):
         with pytest.raises(PreconditionFailed, match=r"beyond the end .* the next message gets 3"):
-            stream.set_position("app", offset)
+            set_position(stream, "app", offset)
     assert position(node) == 3
 
 
@@ -135,7 +136,7 @@ def test_of_too_many_positions_those_go_that_were_not_changed_the_longest(node, 
     publish(client, "a")
     with patch.object(positions, "KNOWN", 3):
         for name in ("one", "two", "three", "one", "four"):
-            stream.set_position(name, 1)
+            set_position(stream, name, 1)
     assert [name for name, _ in stream.positions] == ["four", "one", "three"]
 
 
@@ -224,7 +225,7 @@ def test_offset_if_new_applies_after_the_position_was_deleted(node, client):
     publish(client, *"abc")
     node.settle()
     assert begin(node, "first") == [0, 1, 2]
-    stream.forget_position("app")
+    forget_position(stream, "app")
     assert begin(node, "first") == [0, 1, 2]
 
 
