@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.command import Delivery
@@ -85,6 +86,22 @@ async def test_a_client_that_goes_in_the_middle_of_a_large_message_leaves_nothin
     while len(server.broker.clients) > 1:
         await trio.testing.wait_all_tasks_blocked()
     assert server.broker.incoming.held == 0
+
+
+async def test_each_part_of_a_large_message_counts_as_a_sign_of_life(server, connect):
+    client = await connect()
+    (connection,) = server.broker.clients
+    whole, traffic = publish_frames("q", bytes(4 << 20)), connection.outbox.traffic
+    seen = []
+    for start in range(0, 3 << 20, 1 << 20):
+        before = traffic.received
+        await client.stream.send_all(whole[start : start + (1 << 20)])
+        while traffic.received < before + (1 << 20):
+            await trio.testing.wait_all_tasks_blocked()
+        seen.append(connection.last_received)
+        await trio.sleep(0.002)  # the broker's clock has milliseconds
+    assert connection.incomplete
+    assert seen == sorted(set(seen))
 
 
 async def test_an_alarm_stops_reading_a_large_message(server, connect):
