@@ -158,6 +158,6 @@ def queues_in(error: BaseException) -> Iterator[AnyQueue]:
 
 
 def _referent(queue: Any) -> AnyQueue:
-    """Return the queue itself, also for the weak proxy by which a stream's readers hold their stream."""
+    """Return the queue itself for a queue or for a weak proxy of it; readers hold a proxy of their stream."""
     found: AnyQueue = queue.attach.__self__ if isinstance(queue, ProxyType) else queue
     return found

@@ -115,8 +115,8 @@ class Scheduler:
         """Publish dead letters, make touched queues deliver, pass the batch to the storage, and notify the
         clients whose changes are on disk. Return True if work is left for another turn.
 
-        Only with ``left_over`` the work that earlier batches left is done too: a client's batch does only its
-        own work.
+        With ``left_over`` the unfinished work of earlier batches continues too. A client's batch does only
+        its own work.
         """
         host, letters, backlog = self._host, self._letters, self._host.backlog
         self._delivering = "", ""

@@ -108,7 +108,7 @@ def administrator_in_vhost(call: "Call") -> None:
 def parameter_setter(call: "Call") -> None:
     """Require permission to set the parameter.
 
-    vhost-limits and operator policies need an administrator, as on their own paths.
+    vhost-limits and operator policies need an administrator, as on their dedicated paths.
     """
     policymaker_in_vhost(call)
     if call["component"] in (OPERATOR_POLICY, VHOST_LIMITS_COMPONENT):

@@ -166,8 +166,9 @@ async def serve_websocket(
 ) -> None:
     """Open a WebSocket and run its service until either side closes it, or a timeout ends it.
 
-    It is in ``open_now`` meanwhile. The peer's connection takes one of the service's places, and waits until
-    a virtual host is opened. The caller closes ``stream`` and has checked that there is a place.
+    Until then ``open_now`` contains it. The connection takes one of the service's places and counts as
+    waiting (see ``places``) until a virtual host is opened. The caller closes ``stream`` and has checked that
+    there is a place.
     """
     service, occupant = upgrade.service, peer.occupant
     assert occupant is not None

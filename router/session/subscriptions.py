@@ -131,7 +131,9 @@ class Subscriptions:
             self._reply_target = self._publishing.reply_to = None
 
     def cancel_all(self) -> Slices:
-        """End all consumers of the ended session, in slices. An exception of one does not keep the others."""
+        """End all consumers of the ended session, in slices. An exception of one does not keep the others
+        from ending.
+        """
         for number, tag in enumerate(list(self._deliveries.consumers), 1):
             try:
                 self.cancel(tag)

@@ -250,7 +250,7 @@ class Commits:
     def _refuse(self, log: Log, entry: Entry) -> None:
         """Store no record of a message, so that its publisher gets a negative confirm.
 
-        So do the publishers of its duplicates, which were not enqueued.
+        The publishers of its duplicates, which were not enqueued, get negative confirms too.
         """
         assert isinstance(log, StoredQueueLog)
         self.unstorable += 1

@@ -11,8 +11,8 @@ from leveret.router.values.notes import Notes
 class Readable(Protocol):
     """The messages that can be read, from the offset ``first`` to under ``committed``.
 
-    They are in the segments, the newest of them in the tail too. ``newest`` is the time of the last (ms since
-    the epoch).
+    All are in the segments, and the latest are also in the tail. ``newest`` is the time of the last message
+    (ms since the epoch).
     """
 
     name: str

@@ -185,7 +185,7 @@ def show_permission(call: Call) -> Response:
 
 
 def put_permission(call: Call) -> Response:
-    """Set the permissions of a user in a virtual host: 201 for the first ones there, else 204."""
+    """Set the permissions of a user in a virtual host: 201 if the user had none there, else 204."""
     demand(call.body, ["configure", "write", "read"])
     user = _known(call)
     new = call["vhost"] not in user.permissions

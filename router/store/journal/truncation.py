@@ -145,7 +145,7 @@ class Retirement:
             self._note(gathered)
 
     def _move(self, log: StoredQueueLog, priority: int, entries: deque[Entry]) -> StoredPage | None:
-        """Make a page of entries that have none; return None if there are no such entries."""
+        """Make a page of entries that are not in a page yet; return None if there are no such entries."""
         run: list[Entry] = []
         size = 0
         while entries and len(run) < PAGE_MESSAGES and size < PAGE_BYTES:
