@@ -135,6 +135,8 @@ class AmqpConnection(AmqpHandshake):
                     session.publish(command)
                 elif type(command) is Publishes:
                     session.publish_all(command.messages, command.size)
+                elif type(command) is m.BasicAck:
+                    session.ack(command.delivery_tag, multiple=command.multiple)
                 else:
                     answer = handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():

@@ -169,11 +169,21 @@ class Consumers:
     making one ready never iterates over the others.
     """
 
-    __slots__ = ("_all", "_by_priority", "_lines", "_priorities", "_waiting", "sharing", "single_active")
+    __slots__ = (
+        "_all",
+        "_by_priority",
+        "_lines",
+        "_priorities",
+        "_waiting",
+        "only",
+        "sharing",
+        "single_active",
+    )
 
     def __init__(self, *, single_active: bool) -> None:
         self.single_active = single_active
         self.sharing = False  # True if any session behind them may have a prefetch count
+        self.only: Consumer | None = None  # the queue's only consumer, while it is ready
         self._all: dict[Consumer, None] = {}  # in the order they were added
         self._by_priority: dict[int, dict[Consumer, None]] = {}  # with single_active; in that order
         self._priorities: list[int] = []  # the keys of ``_by_priority``, the lowest first
@@ -207,6 +217,7 @@ class Consumers:
         """Add a consumer. With a single active consumer, later ones wait."""
         first = not self._all
         self._all[consumer] = None
+        self.only = None
         self.sharing = self.sharing or consumer.sink.prefetch > 0
         if self.single_active:
             group = self._by_priority.get(consumer.priority)
@@ -223,6 +234,9 @@ class Consumers:
         was_active = consumer.active
         consumer.active = False
         self.leave(consumer)
+        if len(self._all) == 1:
+            left = next(iter(self._all))
+            self.only = left if left.ready else None
         self.sharing = self.sharing and bool(self._all)
         priority = consumer.priority
         if not self._lines.get(priority, True):
@@ -245,12 +259,15 @@ class Consumers:
             insort(self._waiting, consumer.priority)
         line[consumer] = None
         consumer.ready = True
+        if len(self._all) == 1:
+            self.only = consumer
 
     def leave(self, consumer: Consumer) -> None:
         """Mark a consumer as not ready until ``wake`` is called."""
         if consumer.ready:
             del self._lines[consumer.priority][consumer]
             consumer.ready = False
+            self.only = None
 
     def skip(self, consumer: Consumer) -> None:
         """Mark a consumer without credit as not ready until it has credit."""

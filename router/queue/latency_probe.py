@@ -39,7 +39,7 @@ class Recorder(Protocol):
 class Probe:
     """Samples the latency of one queue."""
 
-    __slots__ = ("_came", "_clock", "_next", "_queue", "_recorder", "_seen", "position")
+    __slots__ = ("_came", "_clock", "_next", "_queue", "_recorder", "position", "seen")
 
     def __init__(self, queue: "Queue", clock: Clock, recorder: Recorder) -> None:
         self.position = -1  # of the sample in the queue; -1: none
@@ -48,14 +48,18 @@ class Probe:
         self._recorder = recorder
         self._came = 0
         self._next = 0
-        self._seen = queue.next_position
+        self.seen = queue.next_position
+
+    def skips(self, now: int) -> bool:
+        """Return True if there is no sample in the queue, and it is too early for the next one."""
+        return self.position < 0 and now < self._next
 
     def arrived(self, next_position: int, now: int) -> None:
         """At the end of a batch, choose its last message as a sample if the previous one is old enough."""
-        if self.position < 0 and next_position > self._seen and now >= self._next:
+        if self.position < 0 and next_position > self.seen and now >= self._next:
             self.position = next_position - 1
             self._came = now
-        self._seen = next_position
+        self.seen = next_position
 
     def delivered(self, entries: Sequence[Entry], consumer: "Consumer") -> None:
         """Record the waiting time if the slice that is being delivered has the sample."""

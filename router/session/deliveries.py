@@ -115,7 +115,8 @@ class Deliveries:
             self._wake_in_turn(consumers)
         else:
             for consumer in consumers:
-                consumer.wake()
+                if not consumer.ready:
+                    consumer.wake()
 
     def _wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
         """Add ``consumers``, whose own prefetch counts may allow deliveries again, to the waiting consumers,
@@ -145,8 +146,11 @@ class Deliveries:
                 receiver.unacked += count
                 receiver.share -= count
                 self.outstanding += count
-                held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
-                self.unacked.hold(zip(range(first, first + count), held, strict=True))
+                if count == 1:
+                    self.unacked.held[first] = receiver.source, receiver, entries[0]
+                else:
+                    held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
+                    self.unacked.hold(zip(range(first, first + count), held, strict=True))
                 if receiver.probed is not None:
                     place, probe = receiver.probed
                     receiver.probed = None

@@ -32,7 +32,21 @@ class Settling:
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Acknowledge one message, or all up to it. Raises PreconditionFailed for a tag that is not held."""
-        self._take("ack", tag, multiple)
+        deliveries = self._deliveries
+        if multiple or not tag or self._mode.transaction is not None or deliveries.prefetch:
+            self._take("ack", tag, multiple)
+            return
+        source, consumer, entry = self._unacked.take(tag)  # as ``settle`` does, in fewer calls
+        try:
+            source.ack((entry,))
+            if consumer is not None:
+                deliveries.outstanding -= 1
+                consumer.unacked -= 1
+                if not consumer.ready:
+                    consumer.wake()
+        except Exception:
+            source.reclaim((entry,))
+            raise
 
     def ack_each(self, tags: Iterable[int]) -> None:
         """Acknowledge the messages of these tags; the work may be ``unfinished``.

@@ -28,13 +28,22 @@ def by_source(taken: Taken) -> tuple[dict[QueueLike, list[Entry]], Mapping[Consu
     """Group messages by their sources, and count how many of them each consumer held."""
     sources: dict[QueueLike, list[Entry]] = {}
     consumers: dict[Consumer, int] = {}
+    last_source: QueueLike | None = None
+    last_consumer: Consumer | None = None
+    entries: list[Entry] = []
+    count = 0  # of consecutive messages of ``last_consumer``
     for _, (source, consumer, entry) in taken:
-        if source in sources:
-            sources[source].append(entry)
-        else:
-            sources[source] = [entry]
-        if consumer is not None:
-            consumers[consumer] = consumers.get(consumer, 0) + 1
+        if source is not last_source:
+            entries = sources.setdefault(source, [])
+            last_source = source
+        entries.append(entry)
+        if consumer is not last_consumer:
+            if last_consumer is not None:
+                consumers[last_consumer] = consumers.get(last_consumer, 0) + count
+            last_consumer, count = consumer, 0
+        count += 1
+    if last_consumer is not None:
+        consumers[last_consumer] = consumers.get(last_consumer, 0) + count
     return sources, consumers
 
 
@@ -52,33 +61,33 @@ class Unacked:
     Settling many at once costs no more than one by one, and nothing for messages that are settled already.
     """
 
-    __slots__ = ("_before", "_held", "lowest")
+    __slots__ = ("_before", "held", "lowest")
 
     def __init__(self) -> None:
-        self._held: dict[int, Held] = {}
+        self.held: dict[int, Held] = {}
         self._before: dict[int, Held] = {}  # messages that ``give_back`` has not held again yet
         self.lowest = 1  # no tag below it is held
 
     def __len__(self) -> int:
-        return len(self._before) + len(self._held)
+        return len(self._before) + len(self.held)
 
     def __iter__(self) -> Iterator[tuple[int, Held]]:
         """Iterate over all held messages with their tags, the oldest first."""
-        return chain(self._before.items(), self._held.items())
+        return chain(self._before.items(), self.held.items())
 
     def hold(self, held: Iterable[tuple[int, Held]]) -> None:
-        self._held.update(held)
+        self.held.update(held)
 
     def take(self, tag: int) -> Held:
         """Remove and return the message of a tag. Raises PreconditionFailed if the tag is not held."""
         try:
-            return self._held.pop(tag)
+            return self.held.pop(tag)
         except KeyError:
             raise unknown_tag(tag) from None
 
     def take_each(self, tags: Sequence[int]) -> Taken:
         """Remove and return the messages of these tags, up to the first tag that is not held."""
-        pop = self._held.pop
+        pop = self.held.pop
         taken: Taken = []
         for tag in tags:
             held = pop(tag, None)
@@ -96,12 +105,12 @@ class Unacked:
         """
         if tag == 0:
             tag = self.highest
-        elif tag not in self._held:
+        elif tag not in self.held:
             raise unknown_tag(tag)
-        pop = self._held.pop
+        pop = self.held.pop
         numbers: Sequence[int] = range(self.lowest, tag + 1)
-        if tag - self.lowest > 2 * len(self._held):
-            numbers = [number for number in islice(self._held, most) if number <= tag]
+        if tag - self.lowest > 2 * len(self.held):
+            numbers = [number for number in islice(self.held, most) if number <= tag]
         numbers = numbers[:most]
         taken = [(number, held) for number in numbers if (held := pop(number, None)) is not None]
         if numbers:
@@ -111,18 +120,18 @@ class Unacked:
     @property
     def highest(self) -> int:
         """The highest held tag, 0 if there is none."""
-        return next(reversed(self._held), 0)
+        return next(reversed(self.held), 0)
 
     def holds_through(self, tag: int) -> bool:
         """Return True if ``tag`` (0: any tag) is held; lower tags may be held too."""
-        return tag in self._held or (tag == 0 and len(self._held) > 0)
+        return tag in self.held or (tag == 0 and len(self.held) > 0)
 
     def give_back(self, taken: Iterable[tuple[int, Held]]) -> Slices:
         """Hold removed messages again under the same tags, after the rollback of a transaction, in slices.
         Until the last slice, only messages that are delivered meanwhile are held.
         """
-        before = self._before = self._held
-        self._held = {}
+        before = self._before = self.held
+        self.held = {}
         runs: list[Taken] = [[]]  # each in the order of its tags
         taken = iter(taken)
         while piece := sorted(islice(taken, PIECE), key=TAG):
@@ -136,6 +145,6 @@ class Unacked:
         while piece := list(islice(together, PIECE)):
             restored.update(piece)
             yield
-        restored.update(self._held)
-        self._held, self._before = restored, {}
+        restored.update(self.held)
+        self.held, self._before = restored, {}
         self.lowest = next(iter(restored), self.lowest)

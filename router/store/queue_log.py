@@ -84,7 +84,14 @@ class StoredQueueLog:
         """Record that stored messages were settled."""
         positions = [entry.position for entry in entries]
         self.settled += positions
-        self._left(max(positions))
+        if max(positions) >= self.committed_below:
+            self._store.settled_early = True
+        if not self._touched:
+            self._touch()
+        if self.pages:
+            self._settle_in_pages(entries)
+
+    def _settle_in_pages(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             page = entry.page
             if page is not None and page.live:
@@ -93,19 +100,15 @@ class StoredQueueLog:
                 if not page.live:
                     self._page_died(page)
 
-    def _left(self, highest: int) -> None:
-        """Record that messages were settled, of which ``highest`` is the highest position."""
-        if highest >= self.committed_below:
-            self._store.settled_early = True
-        if not self._touched:
-            self._touch()
-
     def discard(self, page: StoredPage, held: Container[int]) -> None:
         """Settle all messages of a page except those that are ``held``."""
         gone = [position for position in page.unsettled() if position not in held]
         if gone:
             self.discarded += ranges(gone)  # a purge may be of millions
-            self._left(gone[-1])
+            if gone[-1] >= self.committed_below:
+                self._store.settled_early = True
+            if not self._touched:
+                self._touch()
             for position in gone:
                 page.settle(position)
         if not page.live:
@@ -134,7 +137,8 @@ class StoredQueueLog:
         if position >= self.delivered:
             self.delivered = position + 1
             if not self._touched:
-                self._touch()
+                self._touched = True
+                self._store.touched.append(self)
 
     def mark_returned(self, entry: Entry) -> None:
         """Record the number of times that a message was returned by a consumer."""
@@ -168,7 +172,10 @@ class StoredQueueLog:
         """Return records of settlements, deliveries and returns. The caller calls ``packed`` once a batch has
         them.
         """
-        parts = [pack_progress(self.id, self.delivered, ranges(self.settled) + self.discarded)]
+        settled = ranges(self.settled) if len(self.settled) != 1 else [(self.settled[0], 1)]
+        if self.discarded:
+            settled += self.discarded
+        parts = [pack_progress(self.id, self.delivered, settled)]
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))
         return parts
@@ -184,4 +191,9 @@ class StoredQueueLog:
     def packed(self) -> None:
         """Start the changes of the next batch."""
         self._touched = False
-        self.settled, self.discarded, self.returned = [], [], []
+        if self.settled:
+            self.settled = []
+        if self.discarded:
+            self.discarded = []
+        if self.returned:
+            self.returned = []

@@ -37,6 +37,9 @@ _PUBLISH_1 = Struct(">IBIQQQH")  # all before the route, of a publish to one que
 _pack_publish_1 = _PUBLISH_1.pack
 _BEFORE_ROUTE = _PUBLISH_1.size - 4  # bytes that the length counts
 _PROGRESS = Struct(">IBQQI")
+_PROGRESS_1 = Struct(">IBQQIQI")  # with one range, the usual case
+_PROGRESS_1_LENGTH = _PROGRESS_1.size - 4
+_pack_progress_1 = _PROGRESS_1.pack
 _RETURNED = Struct(">IBQI")
 _PAIR = Struct(">QI")
 _NOTE = Struct(">IBQH")
@@ -123,6 +126,9 @@ def pack_publish_to_one(queue_id: int, position: int, deadline: int, route: int,
 
 def pack_progress(queue_id: int, delivered: int, settled: Sequence[Range]) -> bytes:
     """Return a progress record."""
+    if len(settled) == 1:
+        first, count = settled[0]
+        return _pack_progress_1(_PROGRESS_1_LENGTH, PROGRESS, queue_id, delivered, 1, first, count)
     length = _PROGRESS.size - 4 + _PAIR.size * len(settled)
     head = _PROGRESS.pack(length, PROGRESS, queue_id, delivered, len(settled))
     return head + b"".join([_PAIR.pack(*each) for each in settled])

@@ -92,6 +92,8 @@ RAGGED_BOUNDS = {
     "auto-ack": 4.1,
     "ack-each": 4.8,
     "durable": 8.3,
+    "queues-1": 40.5,
+    "queues-4": 25.0,
 }
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from leveret.protocol.errors import AccessRefused, NotImplemented_
 from leveret.router.queue.consumers import SLICE
+from leveret.router.queue.delivery import DRAIN_BYTES
 from leveret.router.queue.dispatch import DRAIN, ROUND
-from leveret.router.queue.queue import DRAIN_BYTES
 from tests.router.harness import Node, bodies
 
 

@@ -11,7 +11,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
-from leveret.router.queue.queue import DRAIN_BYTES
+from leveret.router.queue.delivery import DRAIN_BYTES
 from leveret.router.server.client_tasks import LINGER
 from leveret.router.server.http import HttpSite, serve_http
 from leveret.router.server.main import close_clients

@@ -40,7 +40,8 @@ COMPARED = {"Entry.__lt__", "Run.__lt__"}  # by heapq, which loses an item if th
 # What they return is nowhere else: an exception behind them could not tell what was lost.
 TAKING = {
     "Fifo.take", "Priorities.take", "Fifo.overdue", "Paging.expire", "Unacked.take", "Unacked.take_each",
-    "Unacked.take_through", "ExpiryIndex.due", "Queue.take", "Queue.get", "Queue._in_time", "Reader.take",
+    "Unacked.take_through", "ExpiryIndex.due", "QueueDeliveries.take", "QueueDeliveries.get",
+    "Queue._in_time", "Reader.take",
 }  # fmt: skip
 QUEUES = ("q", "prio", "quorum", "once", "dead")
 LATER = 70_000  # ms by which everything was tried again
