@@ -86,7 +86,8 @@ class Paging:
         if run.indexed:
             queue.expiry.discard(run)
         for entry in run.entries or ():
-            queue.index(entry)
+            if entry.expires:
+                queue.index(entry)
         self._settle_unstored(run, run.entries or ())
 
     def _settle_unstored(self, run: Run, entries: Sequence[Entry]) -> None:

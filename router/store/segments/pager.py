@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from leveret.protocol.amqp.message import END, FRAME, Message
+from leveret.protocol.amqp.message import END, FRAME, HEADER_FRAME, Message
+from leveret.protocol.amqp.traits import Traits
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.page_out import PAGE_MESSAGES
 from leveret.router.queue.paged_run import Run
@@ -140,6 +141,7 @@ class StorePager:
             kept=kept,
             passing=passing,
             wall_offset=offset,
+            traits=_traits(entries),
         )
         segments.add(page)
         if kept and log is not None:
@@ -252,7 +254,8 @@ class StorePager:
     def _entries(self, queue: "Queue", page: StoredPage, data: bytes) -> list[Entry]:
         """Return the live messages of a page.
 
-        Most messages begin like the one before, and the header determines everything outside the frames.
+        Those that this broker has packed need no examination. Of the others, most begin like the one before,
+        and the header determines everything outside the frames.
         """
         offset = page.wall_offset
         log = _log(queue)
@@ -262,10 +265,15 @@ class StorePager:
         message: Message | None = None
         entries: list[Entry] = []
         found_entries = read_entries(page, data)
-        for position, deadline, returns, route, frames in found_entries:
+        traits = page.traits if page.traits and len(found_entries) == page.count else ()
+        unpack_header = HEADER_FRAME.unpack_from
+        for place, (position, deadline, returns, route, frames) in enumerate(found_entries):
             if not whole and page.is_settled(position):
                 continue
-            if len(frames) == length and frames.startswith(header) and message and frames.endswith(END):
+            if traits:
+                _, channel, _, _, _, size = unpack_header(frames)
+                message = Message(route, 0, channel, size, frames, traits[place])
+            elif len(frames) == length and frames.startswith(header) and message and frames.endswith(END):
                 message = message.with_body_of(route, frames)
             else:
                 found = read_message(route, frames)
@@ -274,8 +282,9 @@ class StorePager:
                     continue
                 message, length = found, len(frames)
                 header = frames[: len(found.header_frame) + FRAME.size]  # and the head of its body frame
-            entry = Entry(message, position, expiry(deadline, offset))
-            entry.returns = min(returns if whole else page.returns(position, returns), RETURNS_MAX)
+            entry = Entry(message, position, expiry(deadline, offset) if deadline else 0)
+            if returns or not whole:
+                entry.returns = min(page.returns(position, returns), RETURNS_MAX)
             if position < delivered and not entry.returns:
                 entry.returns = 1
             if whole or not page.is_passing(position):
@@ -288,6 +297,12 @@ class StorePager:
                 if position not in there:
                     self._skip(queue, page, position)
         return entries
+
+
+def _traits(entries: Sequence[Entry]) -> Sequence[Traits] | None:
+    """Return the traits of messages for ``StoredPage``; None if some of them have blind copies."""
+    messages = [entry.message for entry in entries]
+    return [each.traits for each in messages] if all(type(each) is Message for each in messages) else None
 
 
 def _log(queue: "Queue") -> StoredQueueLog | None:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from leveret.protocol.amqp.message import HEADER_FRAME, body_size
+from leveret.protocol.amqp.traits import Traits
 from leveret.router.store.journal.records import Range, ranges
 
 PAGE = b"PAG2"
@@ -63,7 +64,7 @@ class StoredPage:
 
     __slots__ = ("_passing", "_positions", "_settled", "count", "earliest", "first", "kept", "last", "length",
                  "live", "offset", "priority", "queue_id", "segment", "size",
-                 "state", "times_returned", "wall_offset", "written")  # fmt: skip
+                 "state", "times_returned", "traits", "wall_offset", "written")  # fmt: skip
 
     def __init__(
         self,
@@ -79,8 +80,12 @@ class StoredPage:
         kept: bool = True,
         passing: Sequence[int] = (),
         wall_offset: int = 0,
+        traits: Sequence[Traits] | None = None,
     ) -> None:
         """``positions`` ascend, and there is at least one. ``passing`` are some of them.
+
+        ``traits`` are those of the messages, in this order, if this broker has packed the page: then they
+        need not be read again. Many messages share their traits, so that these take up little memory.
 
         ``wall_offset`` converts its deadlines back to those of the broker's clock, whatever the wall clock
         was set to since.
@@ -97,6 +102,7 @@ class StoredPage:
         self.written = False
         # Number of returns by position, if more than in the page's bytes
         self.times_returned: dict[int, int] = {}
+        self.traits = traits
         self._hold(positions, passing)
 
     def _hold(self, positions: Sequence[int], passing: Sequence[int]) -> None:
@@ -133,8 +139,8 @@ class StoredPage:
 
     def settle(self, position: int) -> None:
         """Mark a message as settled; for a settled or absent position this does nothing."""
-        index = self._index(position)
-        if index < 0 or not self.live:
+        index = position - self.first if self._positions is None else self._index(position)
+        if not (0 <= index < self.count and self.live):
             return
         self.state = None
         if self._settled is None:
@@ -161,6 +167,7 @@ class StoredPage:
         self.segment, self.offset, self.length = segment, offset, length
         self.size = sum(stored_size(entry.frames) for entry in entries)
         self.earliest = min((entry.deadline for entry in entries if entry.deadline), default=0)
+        self.traits = None
         self._hold(positions, passing)
         for position in settled:
             self.settle(position)

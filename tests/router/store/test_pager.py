@@ -5,6 +5,7 @@ import re
 import pytest
 import structlog
 
+from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import InternalError
 from leveret.router.queue.paging import COST, NextMessagePending
 from leveret.router.store.segments import pager as module
@@ -329,4 +330,25 @@ def test_a_page_that_could_not_be_written_stays_in_memory_until_it_is(quick_path
     assert len(list(queue.ready)) < 21 == len(queue.ready)
     assert kept.get()[1].message.body == b"first"
     assert [int(kept.get()[1].message.body) for _ in range(20)] == list(range(20))
+    kept.stop()
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["same broker", "restarted"])
+def test_messages_come_back_from_pages_with_their_traits(quick_path, restart):
+    kept = Kept(quick_path, budget=0)
+    kept.node.queue("q", durable=True, max_length=1000)
+    for number in range(24):
+        expiration = "90000" if number % 3 else None
+        kept.publish(f"{number}", priority=number % 5, expiration=expiration, headers={"n": number})
+    if restart:
+        kept.stop()
+        kept = Kept(quick_path, budget=0)
+    kept.settle()
+    assert kept.node.vhost.queues["q"].ready.away > 10
+    for number in range(24):
+        message = kept.get()[1].message
+        again = Message.from_frames(message.route, message.frames)
+        assert message.body == b"%d" % number
+        for name in Message.__slots__:
+            assert getattr(message, name) == getattr(again, name)
     kept.stop()
