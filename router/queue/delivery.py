@@ -14,7 +14,6 @@ from leveret.router.queue.host import QueueHost
 from leveret.router.queue.latency_probe import Probe
 from leveret.router.queue.lifecycle import Declaration
 from leveret.router.queue.limits import LimitedContents
-from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paging import NextMessagePending
 from leveret.router.queue.priorities import Priorities
 
@@ -95,23 +94,18 @@ class QueueDeliveries(LimitedContents):
                 self.counts.deliver += count
                 self.unacked += count
                 if self.log is not None:
-                    self._record_all(entries, self.log)
+                    held, last = self.held, -1
+                    for entry in entries:
+                        if entry.stored:
+                            last = entry.position
+                            held[last] = entry
+                    if last >= 0:  # the highest, since the messages are in their order
+                        self.log.mark_delivered(last)
             consumer.sink.deliver(consumer, entries)
         except Exception:
             self.reclaim(entries)
             raise
         return True
-
-    def _record_all(self, entries: list[Entry], log: QueueLog) -> None:
-        """Record in the log that messages were delivered, which are in the order of their positions."""
-        held = self.held
-        last = -1
-        for entry in entries:
-            if entry.stored:
-                last = entry.position
-                held[last] = entry
-        if last >= 0:
-            log.mark_delivered(last)
 
     def _drain(self, now: int) -> bool:
         if self._paused:

@@ -16,6 +16,7 @@ from leveret.router.queue.admission import AdmissionLimits
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.delivery import QueueDeliveries
 from leveret.router.queue.entry import Entry
+from leveret.router.queue.fifo import Fifo
 from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueStorage
 from leveret.router.queue.lifecycle import Declaration
@@ -76,24 +77,41 @@ class Queue(QueueDeliveries):
         """Enqueue a message, unless it is a duplicate, or the queue is full and refuses new messages."""
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(message)
-        identity: Admission = None
-        if self._plain and message.traits.expiration is None:
-            entry = Entry(message, self._position)
-        else:
-            identity = self._admit(message)
-            if isinstance(identity, Duplicate):
-                return identity.barrier
-            if self._refuses(message, now):
-                return REFUSED
-            expires = self.limits.deadline(message, now)
-            if 0 < expires <= now and self._touched:
-                self.host.deliver_touched()  # if this empties the queue, the message expires at once
-            entry = Entry(message, self._position, expires)
+        if not self._plain or message.traits.expiration is not None:
+            return self._enqueue_limited(message, now)
+        entry = Entry(message, self._position)
         self._position += 1
         self.bytes += message.size
-        if entry.expires:
+        ready = self.ready
+        if type(ready) is Fifo:
+            ready.back.append(entry)  # as ``push`` does
+        else:
+            ready.push(entry)
+        log, awaited = self.log, None
+        if log is not None and (message.traits.persistent or self._keeps_all):
+            log.store(entry, message)
+            awaited = entry
+        if not self._touched:
+            self._touched = True
+            self.host.touch(self)
+        return awaited
+
+    def _enqueue_limited(self, message: Message, now: int) -> Outcome:
+        """Enqueue a message to which limits, a TTL or deduplication apply."""
+        identity = self._admit(message)
+        if isinstance(identity, Duplicate):
+            return identity.barrier
+        if self._refuses(message, now):
+            return REFUSED
+        expires = self.limits.deadline(message, now)
+        if 0 < expires <= now and self._touched:
+            self.host.deliver_touched()  # if this empties the queue, the message expires at once
+        entry = Entry(message, self._position, expires)
+        self._position += 1
+        self.bytes += message.size
+        if expires:
             self._expiring = True
-            if not self.ready.in_deadline_order(entry.expires):
+            if not self.ready.in_deadline_order(expires):
                 self.expiry.add(entry)
         self.ready.push(entry)
         log, awaited = self.log, None
@@ -102,10 +120,8 @@ class Queue(QueueDeliveries):
             awaited = entry
         if isinstance(identity, Identity):
             self._remember(identity)
-        if not self._touched:
-            self._touched = True
-            self.host.touch(self)
-        if not self._plain and self.limits.exceeded(len(self.ready), self.bytes):
+        self.touch()
+        if self.limits.exceeded(len(self.ready), self.bytes):
             self._drain(now)  # a waiting consumer gets messages that would otherwise be dropped
             self.shorten()
         return awaited

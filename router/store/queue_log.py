@@ -87,7 +87,8 @@ class StoredQueueLog:
         if max(positions) >= self.committed_below:
             self._store.settled_early = True
         if not self._touched:
-            self._touch()
+            self._touched = True
+            self._store.touched.append(self)
         if self.pages:
             self._settle_in_pages(entries)
 

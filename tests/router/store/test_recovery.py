@@ -44,14 +44,27 @@ def pass_time(kept, ms):
     kept.settle()
 
 
+ALL_AT_ONCE = "_deliver_all"  # how a queue delivers to its only consumer
+
+
+def fail_in(monkeypatch, step, times, when=None):
+    """Have this step of a delivery fail, and no other way be taken."""
+    if step != ALL_AT_ONCE:
+        monkeypatch.setattr(Queue, ALL_AT_ONCE, lambda *_: False)
+    options = () if when is None else (when,)
+    monkeypatch.setattr(Queue, step, failing(getattr(Queue, step), times, *options))
+
+
 @pytest.mark.slow
-def test_a_queue_whose_deliveries_always_fail_stops_the_broker_when_others_have_delivered(kept, monkeypatch):
+@pytest.mark.parametrize("step", ["take", ALL_AT_ONCE])
+def test_a_queue_whose_deliveries_always_fail_stops_the_broker_when_others_have_delivered(
+    kept, monkeypatch, step
+):
     consumer, bystander = kept.node.client(), kept.node.client()
     consumer.consume("q")
     bystander.consume("other")
     kept.settle()
-    take = failing(Queue.take, 1000, lambda queue, *_: queue.name == "q")
-    monkeypatch.setattr(Queue, "take", take)
+    fail_in(monkeypatch, step, 1000, lambda queue, *_: queue.name == "q")
     kept.client.publish("1", "q", delivery_mode=2)
     kept.client.publish("2", "other", delivery_mode=2)
     assert kept.node.broker.scheduler.end_batch()
@@ -64,11 +77,12 @@ def test_a_queue_whose_deliveries_always_fail_stops_the_broker_when_others_have_
 
 
 @pytest.mark.slow
-def test_a_queue_whose_deliveries_fail_now_and_then_goes_on(kept, monkeypatch):
+@pytest.mark.parametrize("step", ["assign", ALL_AT_ONCE])
+def test_a_queue_whose_deliveries_fail_now_and_then_goes_on(kept, monkeypatch, step):
     consumer = kept.node.client()
     consumer.consume("q")
     for number in range(2 * TRIES):
-        monkeypatch.setattr(Queue, "assign", failing(Queue.assign, 1))
+        fail_in(monkeypatch, step, 1)
         kept.client.publish(str(number), "q", delivery_mode=2)
         kept.settle()
         monkeypatch.undo()
