@@ -154,6 +154,10 @@ class Message:
         """The headers table, empty if the message has none."""
         return self.properties.headers or {}
 
+    def mentions(self, text: bytes) -> bool:
+        """Return True if these bytes are in the content header frame, as a part of a header's name or not."""
+        return self.frames.find(text, FLAGS_OFFSET, self._body_start()) >= 0
+
     def header(self, name: str) -> Value:
         """Return a header; None without one. Nothing is decoded if its name is not in the bytes."""
         raw_name = name.encode("utf-8", "surrogateescape")

@@ -16,6 +16,7 @@ from leveret.router.values.field_values import is_integer
 from leveret.router.values.notes import Key, NoteKind
 
 NAME, NUMBER = "x-publisher-name", "x-publishing-id"  # headers of a message
+COMMON = b"x-publish"  # in both names
 NAME_MAX = 255  # bytes of a name, as of a consumer's
 KNOWN = 10_000  # publishers that are remembered; then the one silent for longest is forgotten
 USABLE = f"{NAME} is a text of at most {NAME_MAX} bytes, and {NUMBER} an integer of 64 bits"
@@ -40,6 +41,8 @@ class Publishers(Deduplicator):
         """Return a message's publisher and number; None if it has no such headers, or unusable ones, which
         are logged once.
         """
+        if not message.mentions(COMMON):
+            return None
         name, number = message.header(NAME), message.header(NUMBER)
         if name is None and number is None:
             return None

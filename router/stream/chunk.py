@@ -97,6 +97,22 @@ class StreamEntry(Entry):
 def encode_entry(message: Message, offset: int) -> bytes:
     """Return the entry of a message at an offset."""
     frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
+    at, end = headers_at(frames)
+    if at and frames.find(_OFFSET_NAME, at, end) < 0:  # as _split, with fewer copies
+        return b"".join(
+            (
+                _pack_entry(len(message.route), message.size, len(frames) + _ENTRY_SIZE),
+                message.route,
+                frames[:3],
+                _pack_length(FRAME.unpack_from(frames)[2] + _ENTRY_SIZE),
+                frames[7 : at - 4],
+                _pack_length(end - at + _ENTRY_SIZE),
+                frames[at:end],
+                _OFFSET_ENTRY,
+                _pack_number(offset),
+                memoryview(frames)[end:],
+            )
+        )
     before, behind, start = _split(frames)
     size = len(before) + 8 + len(behind) + len(frames) - start
     entry = _pack_entry(len(message.route), message.size, size)
