@@ -205,14 +205,10 @@ class AmqpConnection(AmqpHandshake):
         """Keep these commands until the first of them need not wait any longer."""
         self._put_off = list(commands)
         if isinstance(wait, Postponed):
-            self.resume_after(wait.work, self._crash_if_failed)
+            self.resume_after(wait.work)
         else:
             self.broker.await_message(self, wait.queue)
             self.pause()
-
-    def _crash_if_failed(self, error: Exception | None) -> None:
-        if error is not None:
-            self.crash(error)
 
     def has_incomplete_publish(self) -> bool:
         return self.wire.reader.incomplete()
@@ -252,24 +248,23 @@ class AmqpConnection(AmqpHandshake):
                 self.channels.send_confirms(self.broker.storage.committed_batch)
                 self._leaving = self.leave()
                 if self._leaving is None:
-                    self._close_ok()
+                    self._end_close()
                 else:  # after close-ok the client may declare the same queues again
-                    self._leaving.over = self._left
+                    self._leaving.over = self._end_close
                 return
             self.finish()
         elif self.wire.state is not ConnectionState.CLOSING and not isinstance(command, Heartbeat):
             COMMANDS[type(command)](self, command)
 
-    def _left(self, error: Exception | None) -> None:
-        """Send close-ok, after the exclusive queues of a closing client are deleted."""
+    def _end_close(self, error: Exception | None = None) -> None:
+        """Send close-ok after the exclusive queues of a closing client are deleted; finish when all replies
+        are written.
+        """
         self._leaving = None
         if error is not None:
             self.crash(error)
-        if not self.finished:
-            self._close_ok()
-
-    def _close_ok(self) -> None:
-        """Send close-ok, and finish when all replies are written."""
+        if self.finished:
+            return
         self.send(m.ConnectionCloseOk())
         if self.replies.holding:
             self.broker.commit_waiters.add(self)

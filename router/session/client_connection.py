@@ -146,15 +146,6 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.log = self.log.bind(user=user.name, vhost=vhost.name, client=client)
         self.log.info("connection opened")
 
-    # -- reading ---------------------------------------------------------------------------------------------
-
-    def body_room(self) -> memoryview | None:
-        """See ``CoreConnection``; only AMQP's large messages are read without a copy."""
-        return None
-
-    def body_arrived(self, count: int) -> bytes:
-        raise NotImplementedError
-
     # -- commands that wait ----------------------------------------------------------------------------------
 
     def pause(self) -> None:
@@ -171,14 +162,18 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.pause()
         self.broker.defer(self, behind_deliveries=behind_deliveries)
 
-    def resume_after(self, work: LongWork, over: Callable[[Exception | None], None]) -> None:
-        """Handle the remaining commands when ``work`` has ended, after a call of ``over`` with its
-        exception.
+    def resume_after(self, work: LongWork, over: Callable[[Exception | None], None] | None = None) -> None:
+        """Handle the remaining commands when ``work`` has ended, after a call of ``over`` with its exception.
+
+        Without ``over`` an exception ends the connection.
         """
 
         def done(error: Exception | None) -> None:
             self.broker.over_for(self)
-            over(error)
+            if over is not None:
+                over(error)
+            elif error is not None:
+                self.crash(error)
             self.go_on()
 
         work.over = done

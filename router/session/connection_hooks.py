@@ -118,3 +118,11 @@ class ConnectionHooks(ABC):
 
     def notify_blocked(self, reason: str | None) -> None:  # noqa: B027 - optional
         """Notify the client that it is blocked, with the reason, or (None) unblocked."""
+
+    def body_room(self) -> memoryview | None:
+        """See ``CoreConnection``; only AMQP's large messages are read without a copy."""
+        return None
+
+    def body_arrived(self, count: int) -> bytes:
+        """See ``CoreConnection``; called if ``body_room`` has returned room."""
+        raise NotImplementedError
