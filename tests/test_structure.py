@@ -13,7 +13,6 @@ LONG_FILES = {
     "protocol/amqp/methods.py": "a table of all methods of AMQP",
     "router/settings.py": "a table of all settings",
 }
-LARGE_CLASSES = {"Stream": "it implements the whole interface of queues, AnyQueue"}
 
 
 def name_of(path: Path) -> str:
@@ -43,7 +42,7 @@ def test_classes_are_small():
         for _, node in found
         if sum(isinstance(member, functions) for member in node.body) > MOST_METHODS
     }
-    assert large <= LARGE_CLASSES.keys()
+    assert large == set()
 
 
 def test_a_name_of_a_class_is_given_once():
