@@ -420,3 +420,23 @@ def test_kept_plans_equal_a_walk_without_them_whatever_changes(steps):
                     fresh = Routes(vhost).route(vhost.exchanges[name], (key,), one)
                     assert {queue.name for queue in found} == {queue.name for queue in fresh}
                     assert sorted(queue.name for queue in found) == reached(vhost, name, key, headers)
+
+
+def test_routes_without_a_plan_are_remembered_within_a_bound(vhost, monkeypatch):
+    monkeypatch.setattr("leveret.router.exchange.routing.PLANS", 10)
+    routes = vhost.routes
+    assert all(routes.is_new(b"%d" % number) for number in range(100))
+    assert len(routes._once) <= 10
+    assert not routes.is_new(b"99")
+
+
+def test_message_of_a_new_route_reaches_the_queues_that_a_plan_would_have(vhost):
+    """It is routed without slices, unless an exchange or the default exchange is on its way."""
+    source = exchange(vhost, "a", "topic")
+    for key in ("x.*", "x.#", "#.y"):
+        vhost.bind(source, vhost.declare_queue("q1"), key)
+    sent = message("", "x.y", "a")
+    assert [each.name for each in vhost.routes.route_quickly(source, "x.y", sent)] == ["q1"]
+    vhost.bind(source, exchange(vhost, "b"), "z")
+    assert vhost.routes.route_quickly(source, "x.y", sent) is None
+    assert vhost.routes.route_quickly(vhost.exchange(""), "q1", sent) is None
