@@ -13,6 +13,7 @@ from leveret.protocol.stomp.errors import StompError
 INTEGER_MAX = 2**63 - 1
 SHOWN = 80  # characters of an invalid value that the error text repeats
 _BOOLEANS = {"true": True, "false": False}
+PLAIN_DIGITS = 20  # most digits of a number that is parsed without the pattern
 _NUMBER = re.compile(r" *([+-]?)0*([0-9]{1,20}) *")
 
 
@@ -35,5 +36,7 @@ def parse_number(header: str, text: str, lowest: int = -INTEGER_MAX, highest: in
 
 def find_number(text: str) -> int | None:
     """Parse an integer; return None for any other text, and for one of more than 20 digits."""
+    if text.isdecimal() and text.isascii() and len(text) <= PLAIN_DIGITS:
+        return int(text)
     found = _NUMBER.fullmatch(text)
     return None if found is None else int(found[1] + found[2])
