@@ -6,6 +6,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.message import Message, pack_frames, pack_route, unpack_route
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
+from leveret.protocol.amqp.traits import traits_of
 from tests.protocol.amqp.frames import body, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, escaped
 
@@ -25,6 +26,7 @@ def test_a_built_message_has_its_parts(exchange, routing_key, properties, data, 
     assert (message.body, message.size) == (data, len(data))
     assert (message.properties, message.raw_properties) == (properties, encode_properties(properties))
     assert message.headers == (properties.headers or {})
+    assert message.traits is traits_of(properties)
     assert (message.mandatory, message.immediate) == (mandatory, False)
 
 
@@ -56,6 +58,7 @@ def test_blind_keys_are_kept_with_a_message_and_never_sent(properties, data, key
     for each in (blind, again, after):
         assert (each.exchange, each.routing_key, each.body, each.size) == ("x", "y", data, len(data))
         assert (each.properties, each.raw_properties) == (properties, raw)
+        assert each.traits is traits_of(properties)
         assert each.channel != channel
         assert each.framed_for(channel, frame_max) == pack_frames(channel, raw, data, frame_max)
 

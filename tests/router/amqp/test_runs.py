@@ -19,6 +19,25 @@ def test_publishes_that_are_alike_arrive_in_their_order(connect):
     client.expect(*[delivery(number, body) for number, body in enumerate(BODIES, 1)])
 
 
+def test_properties_are_decoded_on_no_part_of_the_way_to_a_consumer(connect, monkeypatch):
+    client = connect()
+    client.do(m.QueueDeclare("q"), m.BasicConsume("q", "t"), m.ConfirmSelect())
+    headers = {"task": "t", "limits": [None, None], "nested": {"a": ["b" * 200]}}
+    sent = [
+        publish("q", b"a" * number, headers=headers | {"id": "x" * number}, reply_to="r", **more)
+        for number, more in enumerate(
+            ({}, {}, {"expiration": "60000"}, {"user_id": "guest"}, {"priority": 3}), 1
+        )
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr("leveret.protocol.amqp.properties.decode_properties", None)
+        client.send(*sent)
+    for each in sent:
+        delivered = client.take_content(m.BasicDeliver)
+        assert (delivered.body, delivered.properties) == (each.body, each.properties)
+    client.expect(m.BasicAck(5, multiple=True))
+
+
 def test_each_is_confirmed(connect):
     client = connect()
     client.do(m.QueueDeclare("q"), m.ConfirmSelect())
