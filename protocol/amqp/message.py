@@ -181,7 +181,8 @@ class Message:
         """Return the content frames for another channel, with body frames of at most ``frame_max`` bytes (0:
         no limit).
         """
-        frames, start = self.frames, self._body_start()
+        frames = self.frames
+        start = FRAME.unpack_from(frames)[2] + FRAME_OVERHEAD  # as ``_body_start``
         if channel == self.channel and (not frame_max or self._largest_frame() <= frame_max):
             return frames
         if start + FRAME_OVERHEAD + self.size == len(frames) and (

@@ -141,7 +141,7 @@ class Consumer(Receiver):
             credit = min(credit, self.share)
         if self.prefetch and not self.no_ack:
             credit = min(credit, self.prefetch - self.unacked)
-        return min(credit, SLICE)
+        return credit if credit < SLICE else SLICE
 
     @property
     def full(self) -> bool:

@@ -36,8 +36,11 @@ class Settling:
         if multiple or not tag or self._mode.transaction is not None or deliveries.prefetch:
             self._take("ack", tag, multiple)
             return
-        source, consumer, entry = self._unacked.take(tag)  # as ``settle`` does, in fewer calls
-        try:
+        held = self._unacked.held.pop(tag, None)
+        if held is None:
+            raise unknown_tag(tag)
+        source, consumer, entry = held
+        try:  # as ``settle`` does, in fewer calls
             source.ack((entry,))
             if consumer is not None:
                 deliveries.outstanding -= 1

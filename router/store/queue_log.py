@@ -82,9 +82,14 @@ class StoredQueueLog:
 
     def settle(self, entries: Sequence[Entry]) -> None:
         """Record that stored messages were settled."""
-        positions = [entry.position for entry in entries]
-        self.settled += positions
-        if max(positions) >= self.committed_below:
+        if len(entries) == 1:
+            highest = entries[0].position
+            self.settled.append(highest)
+        else:
+            positions = [entry.position for entry in entries]
+            self.settled += positions
+            highest = max(positions)
+        if highest >= self.committed_below:
             self._store.settled_early = True
         if not self._touched:
             self._touched = True
