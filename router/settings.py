@@ -29,7 +29,9 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the addresses, or none for a lone "none". Raises ValueError for a malformed one."""
+    """Return the addresses; an empty result if the only value is "none". Raises ValueError for a malformed
+    one.
+    """
     if values == ("none",):
         return ()
     for value in values:

@@ -34,7 +34,9 @@ MOST = 1 << 27  # but no more bytes than that: read-ahead is fast enough
 
 @dataclass(slots=True)
 class _Disk:
-    """Passes jobs to the threads; jobs wait here until the threads run, which a broker is restored before."""
+    """Passes jobs to the threads. The broker is restored before the threads run; until then jobs
+    wait here.
+    """
 
     writer: Worker | None = None
     reader: Worker | None = None

@@ -1,4 +1,4 @@
-"""Publisher confirms: which publishes of a session, and which sessions of a connection, are owed one.
+"""Publisher confirms: the publishes of a session, and the sessions of a connection, that wait for one.
 
 Responsible for sequence numbers, and for the acks and nacks to send.
 

@@ -169,7 +169,9 @@ def _split(frames: bytes) -> tuple[bytes, bytes, int]:
 
 
 def _replaced(header: bytes, offset: int) -> bytes:
-    """Return a content header frame with the header that holds the offset in place of any other."""
+    """Return a content header frame with the header x-stream-offset set, in place of one from the
+    publisher.
+    """
     kind, channel, _, _, weight, size = HEADER_FRAME.unpack_from(header)
     raw = splice_properties(bytes(header[HEADER_FRAME.size : -1]), headers={OFFSET: Long(offset)})
     return HEADER_FRAME.pack(kind, channel, 12 + len(raw), BASIC, weight, size) + raw + END

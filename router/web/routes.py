@@ -33,7 +33,7 @@ class Authorizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler, with the path segments that it is called with."""
+    """A handler and its arguments, which are segments of the path."""
 
     handler: Handler
     segments: Mapping[str, str]
