@@ -35,6 +35,7 @@ class StreamReader(Consumer):
     """
 
     __slots__ = (
+        "_time",
         "blocked",
         "checking",
         "chunk",
@@ -69,6 +70,7 @@ class StreamReader(Consumer):
         self.chunk: Chunk | None = None
         self.entries: list[Entry] = []  # of the chunk
         self.piece: Piece | None = None
+        self._time = 0  # of the chunk that was released, in ms since the epoch
         self.blocked = False
         self.checking: Slicing[bool] | None = None
         self.name = name
@@ -85,7 +87,13 @@ class StreamReader(Consumer):
     @property
     def timestamp(self) -> int:
         """The time of the chunk being read, in ms since the epoch; 0 if nothing was read."""
-        return 0 if self.chunk is None else self.chunk.timestamp
+        return self._time if self.chunk is None else self.chunk.timestamp
+
+    def release(self) -> None:
+        """Drop the messages in memory; the reader continues at its offset with a read."""
+        self._time = self.timestamp
+        self.piece = self.chunk = None
+        self.entries = []
 
     def prepare(self) -> Slicing[None]:
         """Compile the filter in the arguments. Raises PreconditionFailed for an invalid selector."""

@@ -29,6 +29,7 @@ from leveret.router.values.counters import DeliveryCounters
 
 FILTERED = DRAIN // 2  # messages that a visit of a reader with a filter counts as
 WOKEN = 64  # readers at the end of the stream that are woken before others are served
+HOLDING = 256  # readers that keep a piece (256 KiB) and the decoded messages of a chunk
 DECODED = 16  # chunks whose decoded messages are kept for the next reader
 NOTED = 1000  # messages that a named reader may pass before its position is stored
 
@@ -43,6 +44,7 @@ class Serving:
     __slots__ = (
         "_at_end",
         "_decoded",
+        "_holding",
         "_log",
         "_stream",
         "_waking",
@@ -65,6 +67,7 @@ class Serving:
         self._at_end: OrderedDict[StreamReader, None] = OrderedDict()  # that wait for more messages
         self._waking = 0  # number of these, from the first, that have not been woken since a commit
         self._decoded: deque[Chunk] = deque()  # chunks with decoded messages
+        self._holding: OrderedDict[StreamReader, None] = OrderedDict()  # with a piece, the last served last
         self._log = structlog.get_logger()
 
     # -- turns -----------------------------------------------------------------------------------------------
@@ -115,6 +118,8 @@ class Serving:
                 return 1
             reader.entries = self._decode(chunk)
             reader.checking = None
+        if reader.piece is not None:
+            self._hold(reader)
         entries, passed = reader.take(credit)
         if reader.name is not None:
             reader.held.update((entry.position, None) for entry in entries)
@@ -129,6 +134,19 @@ class Serving:
         if reader.wanted is not None:  # checked messages take longer than delivered ones
             return max(FILTERED, passed)
         return max(1, passed)
+
+    def _hold(self, reader: StreamReader) -> None:
+        """Note that a reader keeps a piece in memory; of too many such readers, release the one that has not
+        been served for the longest time.
+        """
+        self._holding[reader] = None
+        self._holding.move_to_end(reader)
+        if len(self._holding) > HOLDING:
+            oldest, _ = self._holding.popitem(last=False)
+            if oldest.checking is None:
+                oldest.release()
+            else:  # its check would begin again after each release
+                self._holding[oldest] = None
 
     def _decode(self, chunk: Chunk) -> list[Entry]:
         """Return the messages of a chunk, decoded once for all readers that need them in time."""
@@ -275,6 +293,7 @@ class Serving:
         was_active = reader.active
         self.readers.remove(reader)
         self._at_end.pop(reader, None)
+        self._holding.pop(reader, None)
         reader.piece = reader.chunk = None
         self.fetcher.pieces.leave(reader)
         successor = self.readers.follow(reader) if was_active else None
@@ -294,6 +313,7 @@ class Serving:
     def _forget(self) -> None:
         """Drop pieces and decoded messages: there are no readers."""
         self.fetcher.pieces.forget()
+        self._holding.clear()
         for chunk in self._decoded:
             chunk.entries = None
         self._decoded.clear()

@@ -9,7 +9,7 @@ from leveret.router.store.journal.journal import DamageError, FormatError
 from leveret.router.store.offline.check import check
 from leveret.router.store.streams import files as streams
 from leveret.router.store.streams.files import stream_files
-from leveret.router.stream import chunk
+from leveret.router.stream import chunk, serving
 from leveret.router.stream.log import SEGMENT_HEAD, ReadRequest
 from leveret.router.stream.set_positions import forget_position
 from tests.router.harness import message
@@ -97,6 +97,26 @@ def test_a_slow_reader_goes_on_in_files(quick_path):
         if len(seen) == 60:
             break
     assert seen == numbers(0, 60)
+    kept.crash()
+
+
+def test_slow_readers_beyond_a_number_drop_their_pieces_and_miss_nothing(quick_path, monkeypatch):
+    monkeypatch.setattr(serving, "HOLDING", 2)
+    kept = Kept(quick_path)
+    stream = declare(kept)
+    publish(kept, *numbers(0, 60))
+    seen = {f"c{first}": [] for first in range(0, 48, 8)}
+    for tag in seen:
+        start = {"x-stream-offset": int(tag[1:])}
+        kept.client.consume("s", tag, prefetch=3, arguments=start)
+    for _ in range(30):
+        kept.settle()
+        for tag, _, entry in kept.client.delivered:
+            seen[tag].append(entry.message.body.decode())
+        kept.client.delivered.clear()
+        assert sum(reader.piece is not None for reader in stream.serving.readers) <= 2
+        kept.client.session.ack(0, multiple=True)
+    assert seen == {tag: numbers(int(tag[1:]), 60) for tag in seen}
     kept.crash()
 
 
