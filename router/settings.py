@@ -248,6 +248,14 @@ class Http(Section, frozen=True):
             " half of them. 0 is no limit.",
         ),
     ] = 134217728
+    max_responses_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of memory for all responses of more than 64 KiB; one address may have half of"
+            " them. Further ones wait. 0 is no limit.",
+        ),
+    ] = 134217728
     request_timeout: Annotated[
         int,
         Meta(

@@ -9,7 +9,7 @@ from typing import Any
 
 from leveret.protocol.http import Response
 from leveret.protocol.json_text import encode_json
-from leveret.router.web.response_steps import ResponseSteps
+from leveret.router.web.response_steps import Growth, ResponseSteps
 
 SLICE = 200  # items that are encoded before other tasks run
 JSON = "application/json"
@@ -27,13 +27,14 @@ def empty_response(status: int = 204) -> Response:
     return Response(status)
 
 
-def encode_list(items: Sequence[Any]) -> ResponseSteps[list[bytes]]:
-    """Encode a list as JSON in parts, a slice at a time."""
+def encode_list(items: Sequence[Any], size: int = 0) -> ResponseSteps[list[bytes]]:
+    """Encode a list as JSON in parts, a slice at a time. ``size`` is the memory of the items, in bytes."""
     parts = [b"["]
     for start in range(0, len(items), SLICE):
         if start:
             parts.append(b",")
-            yield 0
+            yield Growth(size)
         parts.append(b",".join(encode_json(item) for item in items[start : start + SLICE]))
+        size += len(parts[-1])
     parts.append(b"]")
     return parts

@@ -19,13 +19,14 @@ from leveret.router.management.call import Call
 from leveret.router.management.errors import bad_request
 from leveret.router.management.json_values import JSON, Object, answer
 from leveret.router.values.patterns import PatternError, compile_pattern
-from leveret.router.web.response_steps import ResponseSteps
+from leveret.router.web.response_steps import Growth, ResponseSteps
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
 RUN = 512  # rows that are sorted at once: half a millisecond
 PART = 100  # rows in a part of a response
 CHECKED = 32  # rows that are merged between two looks at the clock
+ROW = 400  # bytes of memory of a row beside its JSON
 
 T = TypeVar("T")
 _Sortable: TypeAlias = tuple[int, Any]
@@ -144,7 +145,7 @@ def listing(
                 rows.add(item, encode_json(narrowed(item, columns)))
         total += source is not None
         if spent():
-            yield 0
+            yield Growth(rows.size)
     if page is None:
         return in_parts((yield from rows.joined(spent, 0, len(rows), b"[", b"]")), JSON)
     pages = max(1, -(-len(rows) // page.size))
@@ -174,12 +175,14 @@ def with_list(
     if columns and name not in columns:
         return answer(document)
     parts = [encode_json(document).removesuffix(b"}") + b"," * bool(document) + encode_json(name) + b":["]
+    size = 0
     for start in range(0, len(items), PART):
         some: list[bytes] = []
         for item in items[start : start + PART]:
             some.append(encode_json(show(item)))
+            size += len(some[-1])
             if spent():
-                yield 0
+                yield Growth(size)
         parts.append(b"," * bool(start) + b",".join(some))
     return in_parts([*parts, b"]}"], JSON)
 
@@ -193,6 +196,7 @@ class SortedRows:
     """
 
     def __init__(self, columns: Sequence[str], reverse: bool) -> None:
+        self.size = 0  # bytes of memory of all rows
         self._columns = columns
         self._reverse = reverse
         self._count = 0
@@ -205,6 +209,7 @@ class SortedRows:
     def add(self, item: Object, row: bytes) -> None:
         """Add the row of an object. Rows with equal columns stay in the order in which they were added."""
         self._count += 1
+        self.size += len(row) + ROW
         key = tuple(_sortable(at(item, column)) for column in self._columns)
         self._run.append((key, -self._count if self._reverse else self._count, row))
         if len(self._run) >= RUN:

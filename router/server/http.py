@@ -21,17 +21,19 @@ from leveret.router.server.client_tasks import BROKEN, DISCONNECT_CHECK, LINGER
 from leveret.router.server.driver import Driver
 from leveret.router.server.places import Occupant, Places
 from leveret.router.server.request_bodies import BodyMemory, HeldBody
+from leveret.router.server.response_memory import ResponseMemory, ResponseShare
 from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
 from leveret.router.values.network_errors import explain
 from leveret.router.web.origin_guard import check_host, check_origin
-from leveret.router.web.response_steps import ResponseSteps, Step, Wait
+from leveret.router.web.response_steps import Growth, ResponseSteps, Step, Wait
 from leveret.router.web.routes import HttpRoutes, Route
 
 REFUSAL_TIMEOUT = 1  # seconds that a client beyond the limit of connections has to send a request
 PIECE = 1 << 16  # bytes of a response that a client must read in one request_timeout
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body is ignored
 HEALTH_PATHS = frozenset({"/health", "/ready"})  # paths that are answered even if no place is free
+RETRY = (("Retry-After", "5"),)
 T = TypeVar("T")
 ALWAYS = (
     ("Server", "leveret"),
@@ -45,14 +47,16 @@ ALWAYS = (
 @dataclass
 class HttpSite:
     """The routes and WebSocket services of some HTTP listeners. ``services`` are the WebSocket services by
-    path. ``bodies`` limits the memory of requests, ``places`` the number of connections; a WebSocket counts
-    as a connection of its service instead. ``elsewhere`` returns the addresses of another protocol.
+    path. ``bodies`` and ``responses`` limit the memory of requests and responses, ``places`` the number of
+    connections; a WebSocket counts as a connection of its service instead. ``elsewhere`` returns the
+    addresses of another protocol.
     """
 
     driver: Driver
     routes: HttpRoutes
     places: Places
     bodies: BodyMemory
+    responses: ResponseMemory
     services: Mapping[str, Service] = field(default_factory=dict)
     elsewhere: Callable[[str], Iterable[str]] = lambda spoken: ()
     stopping: bool = False
@@ -77,8 +81,8 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: SocketPeer, sit
         async with stream:
             with trio.CancelScope() as scope:
                 occupant = peer.occupant or Occupant(peer.name, peer.ends.peer[0], scope.cancel)
-                with site.places.take(occupant) as taken:
-                    conversation = _Conversation(stream, peer, occupant, site)
+                with site.places.take(occupant) as taken, site.responses.share(occupant.network) as share:
+                    conversation = _Conversation(stream, peer, occupant, site, share)
                     upgrade = await (conversation.run() if taken else conversation.refuse())
                 if upgrade is not None:
                     settings = site.driver.broker.settings
@@ -98,13 +102,19 @@ class _Conversation:
     """
 
     def __init__(
-        self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer, occupant: Occupant, site: HttpSite
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        peer: SocketPeer,
+        occupant: Occupant,
+        site: HttpSite,
+        share: ResponseShare,
     ) -> None:
         self._broker = broker = site.driver.broker
         self._stream = stream
         self._peer = peer
         self._guest = occupant
         self._site = site
+        self._share = share
         self._read_size = broker.settings.server.read_size
         self._idle_timeout = broker.settings.http.idle_timeout / 1000  # seconds
         self._request_timeout = broker.settings.http.request_timeout / 1000
@@ -293,6 +303,9 @@ class _Conversation:
         Raises BrokenResourceError if the client disconnects during a pause: the response would be lost.
         """
         if not isinstance(step, Wait):
+            if isinstance(step, Growth):
+                await self._grow(step.size)
+                step = 0
             if not step:
                 async with self._site.driver.long_answers:
                     return
@@ -310,6 +323,23 @@ class _Conversation:
                         await event.wait()
                     if self._peer.has_disconnected():
                         raise trio.BrokenResourceError("the client disconnected before the response")
+
+    async def _grow(self, size: int) -> None:
+        """Wait until the response may grow to ``size`` bytes.
+
+        Raises HttpError 503 if no other response ends within the timeout of a request.
+        """
+        memory = self._site.responses
+        while not self._share.grow(size):
+            ended = memory.ended
+            with trio.move_on_after(self._request_timeout) as scope:
+                while not ended.is_set():
+                    with trio.move_on_after(DISCONNECT_CHECK):
+                        await ended.wait()
+                    if self._peer.has_disconnected():
+                        raise trio.BrokenResourceError("the client disconnected before the response")
+            if scope.cancelled_caught:
+                raise HttpError(503, "too many large responses are being sent; try again", RETRY)
 
     async def _listen(self) -> None:
         """Raise BrokenResourceError if the client disconnects; at most one read of a further request is
@@ -345,9 +375,11 @@ class _Conversation:
         long.
         """
         self._guest.wait()
+        self._share.count(response.size)
         date = ("Date", formatdate(self._broker.wall, usegmt=True))
         response = replace(response, headers=(date, *ALWAYS, *response.headers))
         for data in pending.respond(response, close=close or self._site.stopping):
             for start in range(0, len(data), PIECE):
                 with trio.fail_after(self._request_timeout):
                     await self._stream.send_all(data[start : start + PIECE])
+        self._share.release()

@@ -22,6 +22,7 @@ from leveret.router.server.node import ServerNode
 from leveret.router.server.places import Places
 from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.resource_monitor import ResourceMonitor
+from leveret.router.server.response_memory import ResponseMemory
 from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.server.websocket import Service
@@ -63,6 +64,7 @@ class HttpSites:
         self._endpoints = endpoints
         broker, settings = driver.broker, driver.broker.settings
         self._bodies = BodyMemory(settings.http.max_bodies_size)
+        self._responses = ResponseMemory(settings.http.max_responses_size)
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = BrokerStatistics(broker)
         self._node = ServerNode(broker, endpoints, monitor, self._bodies)
@@ -78,7 +80,15 @@ class HttpSites:
 
     def _site(self, services: dict[str, Service], *tables: Table) -> HttpSite:
         requests = Places(self._driver.broker.settings.http.max_connections, self._driver.log_refusal)
-        return HttpSite(self._driver, HttpRoutes(*tables), requests, self._bodies, services, self._elsewhere)
+        return HttpSite(
+            self._driver,
+            HttpRoutes(*tables),
+            requests,
+            self._bodies,
+            self._responses,
+            services,
+            self._elsewhere,
+        )
 
     def _closed(self) -> list[str]:
         """Return the listeners that should be open and are not."""

@@ -1,11 +1,12 @@
 """Response steps: waiting points of HTTP handlers, as values that a handler yields.
 
 A handler that cannot respond at once is a generator. It yields a ``Wait``, or the seconds after which it
-continues (0: after all other tasks have run). Its return value is the response. ``router/server/http.py``
-does the waiting.
+continues (0: after all other tasks have run), or a ``Growth``. Its return value is the response.
+``router/server/http.py`` does the waiting.
 """
 
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from leveret.router.turns.backlog import Slicing
@@ -36,7 +37,17 @@ class Wait:
             self.notify()
 
 
-Step: TypeAlias = float | Wait
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A pause of 0 seconds, and longer if the parts of the response need more memory than responses may have.
+
+    ``size`` is the memory of the parts that are made, in bytes.
+    """
+
+    size: int
+
+
+Step: TypeAlias = float | Wait | Growth
 ResponseSteps: TypeAlias = Generator[Step, None, T]
 
 

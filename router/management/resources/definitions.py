@@ -27,7 +27,7 @@ from leveret.router.management.json_values import JSON, answer
 from leveret.router.management.resources.users import without_login
 from leveret.router.web.forms import field_of, is_form, read_form
 from leveret.router.web.offloaded import offloaded
-from leveret.router.web.response_steps import ResponseSteps
+from leveret.router.web.response_steps import Growth, ResponseSteps
 
 T = TypeVar("T")
 _PATH = re.compile(r"(?!//|[^/?#]*:)[!-\[\]-~]+")  # with neither a scheme nor a host, relative or not
@@ -51,11 +51,13 @@ def _exported(call: Call, vhost: str | None) -> ResponseSteps[Response]:
 def _in_turns(call: Call, items: Iterator[T | None]) -> ResponseSteps[list[T]]:
     """Collect the items; a None lets other tasks run."""
     found: list[T] = []
+    size = 0
     for item in items:
         if item is not None:
             found.append(item)
+            size += len(item) if isinstance(item, bytes) else 0
         elif call.broker.budget.spent():
-            yield 0
+            yield Growth(size)
     return found
 
 

@@ -40,7 +40,7 @@ from leveret.router.turns.backlog import at_once
 from leveret.router.values.bounds import refused_name
 from leveret.router.values.outcome import REFUSED
 from leveret.router.vhost.death_headers import last_death
-from leveret.router.web.response_steps import ResponseSteps, stepwise
+from leveret.router.web.response_steps import Growth, ResponseSteps, stepwise
 
 PEEK, PEEK_MOST = 50, 1000  # messages that are shown: default and maximum
 BYTES_MOST = 1 << 24  # maximum bytes of their bodies
@@ -146,7 +146,7 @@ def peek(call: Call) -> ResponseSteps[Response]:
                 shown.append(show_message(entry, truncate))
                 size += entry.message.size if truncate is None else min(truncate, entry.message.size)
         walk.release(found[1])
-        yield 0
+        yield Growth(size)
     walk.close()
     return answer(shown)
 

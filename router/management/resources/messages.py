@@ -21,10 +21,11 @@ from leveret.router.management.resources.exchanges import checked_name
 from leveret.router.queue.entry import Entry
 from leveret.router.values.bounds import build_message
 from leveret.router.values.field_values import plain
-from leveret.router.web.response_steps import ResponseSteps
+from leveret.router.web.response_steps import Growth, ResponseSteps
 
 MOST = 10_000  # messages per request,
 MOST_BYTES = 1 << 26  # and bytes of their bodies
+SLICE_BYTES = 1 << 20  # bytes of messages that are taken before other tasks run
 ACK_MODES = ("ack_requeue_true", "reject_requeue_true", "ack_requeue_false", "reject_requeue_false")
 NUMBERS = {"delivery_mode": 255, "priority": 255, "timestamp": 2**64 - 1}
 
@@ -131,17 +132,19 @@ def get(call: Call) -> ResponseSteps[Response]:
         raise bad_request(f"{error.code} {error}") from None
     finally:
         client.close()
-    return in_parts((yield from encode_list(shown)), JSON)
+    held = sum(each["payload_bytes"] for each in shown)
+    return in_parts((yield from encode_list(shown, held)), JSON)
 
 
 def _take(
     client: RequestClient, queue: str, count: int, encoding: str, truncate: int | None
 ) -> ResponseSteps[list[Object]]:
     shown: list[Object] = []
-    size = 0
+    size = paused = 0
     while len(shown) < count and size < MOST_BYTES:
-        if shown and not len(shown) % SLICE:
-            yield 0
+        if (shown and not len(shown) % SLICE) or size - paused > SLICE_BYTES:
+            paused = size
+            yield Growth(size)
         taken = yield from client.get(queue)
         if taken is None:
             break

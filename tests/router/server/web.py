@@ -14,6 +14,7 @@ from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.http import HttpSite
 from leveret.router.server.places import Places
 from leveret.router.server.request_bodies import BodyMemory
+from leveret.router.server.response_memory import ResponseMemory
 from leveret.router.server.stomp import serve_stomp
 from leveret.router.server.websocket import Service
 from leveret.router.web.pages import pages
@@ -162,6 +163,8 @@ def make_site(server: Server, *tables: Table) -> HttpSite:
     amqp = Service(("amqp",), serve, Places(settings.amqp.max_connections))
     places = Places(settings.http.max_connections)
     bodies = BodyMemory(settings.http.max_bodies_size)
+    responses = ResponseMemory(settings.http.max_responses_size)
     stomp = Service(STOMP_VERSIONS, partial(serve_stomp, driver=server.driver), Places(0), Text.SENT)
     services = {"/ws/amqp": amqp, "/ws/stomp": stomp}
-    return HttpSite(server.driver, HttpRoutes(pages(server.broker), *tables), places, bodies, services)
+    routes = HttpRoutes(pages(server.broker), *tables)
+    return HttpSite(server.driver, routes, places, bodies, responses, services)
