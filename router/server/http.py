@@ -149,16 +149,22 @@ class _Conversation:
         Each request gets one response. A request for a WebSocket is returned instead.
         """
         while (found := await self._next_request()) is not None:
-            pending, due = found
-            answer = await self._answer(pending, due)
-            if isinstance(answer, Upgrade):
-                return answer
-            await self._send(pending, answer)
+            upgrade = await self._serve(*found)
+            if upgrade is not None:
+                return upgrade
         if self._wire.finished:
             with trio.move_on_after(LINGER):
                 await self._stream.send_eof()
                 while await self._stream.receive_some():
                     pass
+        return None
+
+    async def _serve(self, pending: PendingRequest, due: float) -> Upgrade | None:
+        """Answer a request, or return its upgrade. No reference to the response remains."""
+        answer = await self._answer(pending, due)
+        if isinstance(answer, Upgrade):
+            return answer
+        await self._send(pending, answer)
         return None
 
     async def _next_request(self) -> tuple[PendingRequest, float] | None:

@@ -1,5 +1,7 @@
 """The memory of HTTP responses: its bound, the share of an address, and responses that wait."""
 
+import weakref
+
 import pytest
 import trio
 import trio.testing
@@ -98,6 +100,24 @@ async def test_responses_wait_while_another_client_of_the_address_does_not_read(
     await trio.testing.wait_all_tasks_blocked()
     assert statuses == [200, 200]
     assert site.responses.held == 0
+
+
+async def test_an_idle_connection_keeps_no_response(server, nursery):
+    class Referenced(Response):
+        """A response that can be referenced weakly."""
+
+    found = []
+
+    def answer(request):
+        response = Referenced(200, bytes(MB))
+        found.append(weakref.ref(response))
+        return response
+
+    mine, its = trio.testing.memory_stream_pair()
+    nursery.start_soon(serve_http, its, Peer(local=True), make_site(server, {"/large": {"GET": answer}}))
+    assert len((await Browser(mine).ask("/large")).body) == MB
+    await trio.testing.wait_all_tasks_blocked()
+    assert [each() for each in found] == [None]
 
 
 async def test_a_response_that_waits_in_vain_is_refused_and_the_connection_stays_open(
