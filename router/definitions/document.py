@@ -16,6 +16,7 @@ from leveret.router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, mat
 
 E = TypeVar("E", bound=Struct)
 ENTRY_MAX = 1 << 18  # bytes of an entry: decoding and encoding a larger one would block all clients
+REFUSED_MAX = 1000  # refused entries that are reported with their reasons; the others are counted
 # Every escape of JSON; the group is the hexadecimal number of a lone surrogate.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -154,7 +155,8 @@ class BindingEntry(Struct):
 
 
 class Definitions(Struct):
-    """The decoded entries of a document, and those that could not be decoded (``refused``).
+    """The decoded entries of a document; the first of those that could not be decoded (``refused``), and the
+    number of the others.
 
     The entries of a document that was exported from one virtual host do not name it.
     """
@@ -170,6 +172,7 @@ class Definitions(Struct):
     queues: list[QueueEntry] = []
     bindings: list[BindingEntry] = []
     refused: list[RefusedEntry] = []
+    more_refused: int = 0
 
 
 class _Document(Struct):
@@ -196,34 +199,38 @@ def parse_definitions(document: bytes) -> Definitions:
         sections = msgspec.json.decode(_without_lone_surrogates(document), type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DefinitionsError(f"not a definitions document: {error}") from None
-    refused: list[RefusedEntry] = []
+    found = Definitions()
+
+    def refuse(entry: str, reason: str) -> None:
+        if len(found.refused) < REFUSED_MAX:
+            found.refused.append(RefusedEntry(entry, reason))
+        else:
+            found.more_refused += 1
 
     def read(section: str, kind: type[E]) -> list[E]:
         entries, decoder = [], msgspec.json.Decoder(kind)
         for index, raw in enumerate(getattr(sections, section) or ()):
             if (size := len(memoryview(raw))) > ENTRY_MAX:
                 text = f"the entry has {size} bytes; an entry may have {ENTRY_MAX}"
-                refused.append(RefusedEntry(f"{section}[{index}]", text))
+                refuse(f"{section}[{index}]", text)
                 continue
             try:
                 entries.append(decoder.decode(raw))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                refused.append(RefusedEntry(f"{section}[{index}]", str(error)))
+                refuse(f"{section}[{index}]", str(error))
         return entries
 
-    return Definitions(
-        users=read("users", UserEntry),
-        vhosts=read("vhosts", VHostEntry),
-        permissions=read("permissions", PermissionEntry),
-        topic_permissions=read("topic_permissions", TopicPermissionEntry),
-        parameters=read("parameters", ParameterEntry),
-        global_parameters=read("global_parameters", GlobalParameterEntry),
-        policies=read("policies", PolicyEntry),
-        exchanges=read("exchanges", ExchangeEntry),
-        queues=read("queues", QueueEntry),
-        bindings=read("bindings", BindingEntry),
-        refused=refused,
-    )
+    found.users = read("users", UserEntry)
+    found.vhosts = read("vhosts", VHostEntry)
+    found.permissions = read("permissions", PermissionEntry)
+    found.topic_permissions = read("topic_permissions", TopicPermissionEntry)
+    found.parameters = read("parameters", ParameterEntry)
+    found.global_parameters = read("global_parameters", GlobalParameterEntry)
+    found.policies = read("policies", PolicyEntry)
+    found.exchanges = read("exchanges", ExchangeEntry)
+    found.queues = read("queues", QueueEntry)
+    found.bindings = read("bindings", BindingEntry)
+    return found
 
 
 def _without_lone_surrogates(document: bytes) -> bytes:
@@ -233,12 +240,14 @@ def _without_lone_surrogates(document: bytes) -> bytes:
     """
     if b"\\ud" not in document and b"\\uD" not in document:
         return document
-    return _ESCAPE.sub(
-        lambda found: (
-            found[0] if found[1] is None else chr(int(found[1], 16)).encode("utf-8", "surrogatepass")
-        ),
-        document,
-    )
+    made, start = bytearray(), 0  # not ``sub``, which keeps a list of all pieces in memory
+    for escape in _ESCAPE.finditer(document):
+        if escape[1] is not None:
+            made += memoryview(document)[start : escape.start()]
+            made += chr(int(escape[1], 16)).encode("utf-8", "surrogatepass")
+            start = escape.end()
+    made += memoryview(document)[start:]
+    return bytes(made)
 
 
 def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str, PasswordHash]) -> None:

@@ -28,6 +28,7 @@ from leveret.router.broker.broker import Broker
 from leveret.router.broker.checks import NoSuchObject
 from leveret.router.broker.parameters import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
 from leveret.router.definitions.document import (
+    REFUSED_MAX,
     BindingEntry,
     Definitions,
     DefinitionsError,
@@ -58,13 +59,14 @@ RESERVED = "names that begin with amq. are reserved for the broker"  # left out 
 TEXT_MAX = 500  # characters of the name of an entry, and of a reason, in a report
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ImportReport:
-    """The result of an import: the refused entries, and the users who cannot log in with a password, because
-    their hashes are unusable.
+    """The result of an import: the first refused entries, the number of the others, and the users who cannot
+    log in with a password, because their hashes are unusable.
     """
 
     refused: list[RefusedEntry] = field(default_factory=list)
+    more_refused: int = 0
     without_login: list[str] = field(default_factory=list)
 
 
@@ -107,6 +109,13 @@ class _Import:
         """
         for refusal in definitions.refused:
             self._report_refusal(refusal)
+            yield
+        self.report.more_refused = definitions.more_refused
+        yield from self._import_entries(definitions)
+        if self.report.more_refused:
+            self._log.warning("further definitions refused", count=self.report.more_refused)
+
+    def _import_entries(self, definitions: Definitions) -> Iterator[None]:
         if not self._vhost:
             yield from map(self._add_vhost, definitions.vhosts)
             yield from map(self._add_user, definitions.users)
@@ -130,6 +139,10 @@ class _Import:
         yield from map(self._set_parameter, limits)
 
     def _report_refusal(self, refusal: RefusedEntry) -> None:
+        """Log and report a refused entry, or count it if many are reported already."""
+        if len(self.report.refused) == REFUSED_MAX:
+            self.report.more_refused += 1
+            return
         refusal = RefusedEntry(*(text[:TEXT_MAX] for text in refusal))
         self._log.warning("definition refused", entry=refusal.entry, reason=refusal.reason)
         self.report.refused.append(refusal)

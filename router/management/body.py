@@ -21,7 +21,6 @@ DOUBLE_ENCODED = (
     "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"
 )
 LARGE = 1 << 17  # bytes; a field table in one frame of AMQP's default size is no larger
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TRUTH = {True: True, False: False, "true": True, "false": False}
 _INTEGER = re.compile("[+-]?[0-9]{1,18}")
 
@@ -43,16 +42,27 @@ def parse_object(body: bytes) -> Object:
     return value
 
 
+class _Message(msgspec.Struct):
+    """The payload of a message; decoding skips all other members."""
+
+    payload: msgspec.Raw = msgspec.Raw()
+
+
+_message = msgspec.json.Decoder(_Message)
+
+
 def _parse_large(body: bytes) -> Object:
-    """Parse a large body. Raises HttpError 400 if a member is larger than a field table of AMQP: decoding it,
-    and encoding it in a response, would block all clients. Only the payload of a message may be larger.
+    """Parse a large body. Raises HttpError 400 if it has more than a field table of AMQP besides the payload
+    of a message: decoding that, and encoding it in a response, would block all clients.
     """
-    members = _members.decode(body)
-    for name, value in members.items():
-        size = len(memoryview(value))
-        if size > LARGE and (name != "payload" or bytes(memoryview(value)[:1]) != b'"'):
-            raise bad_request(f"'{name}' has {size} bytes; it may have {LARGE} here")
-    return {name: msgspec.json.decode(value) for name, value in members.items()}
+    payload = memoryview(_message.decode(body).payload)
+    rest = len(body) - (len(payload) if bytes(payload[:1]) == b'"' else 0)
+    if rest > LARGE:
+        raise bad_request(
+            f"the body has {rest} bytes besides the payload of a message; it may have {LARGE} here"
+        )
+    value: Object = msgspec.json.decode(body)
+    return value
 
 
 def demand(body: Object, names: Iterable[str]) -> None:

@@ -186,7 +186,7 @@ def _import(broker: Broker, path: str) -> None:
         raise StartupError(f"definitions {path}: {error}") from None
     if report.refused:
         log = structlog.get_logger()
-        log.error("definitions imported partly", file=path, refused=len(report.refused))
+        log.error("definitions imported partly", file=path, refused=len(report.refused) + report.more_refused)
     else:
         log_import(path, definitions)
 

@@ -29,6 +29,11 @@ from leveret.router.web.forms import field_of, is_form, read_form
 from leveret.router.web.offloaded import offloaded
 from leveret.router.web.response_steps import Growth, ResponseSteps
 
+# Decoding a list of very small values would block all clients, and take much memory, before each of them is
+# refused. Entries of definitions have at least 12 bytes for each comma, and some have lists.
+COMMAS = 250_000
+BYTES_A_COMMA = 8
+
 T = TypeVar("T")
 _PATH = re.compile(r"(?!//|[^/?#]*:)[!-\[\]-~]+")  # with neither a scheme nor a host, relative or not
 
@@ -92,6 +97,11 @@ def _import(call: Call, vhost: str) -> ResponseSteps[Response]:
     document.
     """
     document, redirect = _uploaded(call) if is_form(call.request) else (call.request.body, None)
+    commas = document.count(b",")
+    if commas > max(COMMAS, len(document) // BYTES_A_COMMA):
+        raise bad_request(
+            f"the document has {commas} commas in {len(document)} bytes, more than its entries can need"
+        )
     broker = call.broker
     known = {user.name: user.password_hash for user in broker.users.values()}
     scheme = broker.settings.auth.password_hash
@@ -135,13 +145,15 @@ def _reported(report: ImportReport, redirect: str | None) -> Response:
     """Return the response to an import: 400 with the refused entries, or 204 (a redirection) without any."""
     headers = without_login(report.without_login)
     if report.refused:
-        count = len(report.refused)
+        count = len(report.refused) + report.more_refused
+        more = [f"{report.more_refused} more"] if report.more_refused else []
         document = {
             "error": "bad_request",
             "reason": "\n".join(
                 (
                     f"{count} {'entry was' if count == 1 else 'entries were'} refused; the rest is applied:",
                     *map(str, report.refused),
+                    *more,
                 )
             ),
             "refused": [refusal._asdict() for refusal in report.refused],

@@ -4,6 +4,7 @@
 
 import base64
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from leveret.router.definitions import (
     parse_definitions,
     unportable_users,
 )
-from leveret.router.definitions.document import ENTRY_MAX
+from leveret.router.definitions.document import ENTRY_MAX, REFUSED_MAX
 from leveret.router.definitions.exporting import PART_BYTES, export_in_parts
 from leveret.router.settings import Auth, Settings
 from leveret.router.vhost.metadata import VHostMetadata
@@ -615,6 +616,43 @@ def test_an_entry_that_is_too_large_is_refused_and_the_others_are_imported(broke
     assert refused.entry == "global_parameters[0]"
     assert f"an entry may have {ENTRY_MAX}" in refused.reason
     assert [entry.name for entry in definitions.global_parameters] == ["small"]
+
+
+def test_replacing_half_surrogate_pairs_takes_little_memory():
+    document = rb'{"x":"\ud800%b", "queues": [{"name": "q"}]}' % (rb"\n\\" * (1 << 16))
+    tracemalloc.start()
+    try:
+        assert [entry.name for entry in parse_definitions(document).queues] == ["q"]
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(document)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("entry", [0, {"name": ""}, {"name": 1}, {"name": "q", "vhost": "missing"}], ids=repr)
+def test_an_import_names_the_first_refused_entries_in_steps_and_counts_the_others(broker, entry):
+    document = json.dumps({"queues": [entry] * (REFUSED_MAX + 5)}).encode()
+    definitions = parse_definitions(document)
+    assert len(definitions.refused) in (0, REFUSED_MAX)
+    run = import_definitions(broker, definitions)
+    with capture_logs() as logged:
+        steps, report = count_steps(run)
+    assert steps >= REFUSED_MAX
+    assert (len(report.refused), report.more_refused) == (REFUSED_MAX, 5)
+    assert [line for line in logged if line["event"] == "further definitions refused"] == [
+        {"event": "further definitions refused", "log_level": "warning", "count": 5}
+    ]
+    assert len(logged) == REFUSED_MAX + 1
+
+
+def count_steps(run):
+    """Run a generator to its end; return the number of its steps and its result."""
+    steps = 0
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            return steps, end.value
+        steps += 1
 
 
 def test_an_export_of_large_entries_has_small_parts(broker):

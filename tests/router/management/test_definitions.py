@@ -9,6 +9,8 @@ import pytest
 from leveret.protocol.http import HttpError
 from leveret.router.auth import NO_PASSWORD, PasswordHash, hash_password
 from leveret.router.auth.passwords import SCRYPT
+from leveret.router.definitions.document import REFUSED_MAX
+from leveret.router.management.resources.definitions import COMMAS
 
 
 def test_what_is_exported_can_be_imported_elsewhere(api):
@@ -45,6 +47,21 @@ def test_refused_entries_are_listed_and_the_rest_is_imported(api):
         *(f"{each['entry']}: {each['reason']}" for each in refused),
     ]
     assert list(api.vhost.queues) == ["q"]
+
+
+def test_further_refused_entries_are_counted(api):
+    reply = api.ask("POST", "/definitions", {"queues": [{}] * (REFUSED_MAX + 7)})
+    assert reply.status == 400
+    assert len(reply.json["refused"]) == REFUSED_MAX
+    first, *_, last = reply.json["reason"].splitlines()
+    assert (first, last) == (f"{REFUSED_MAX + 7} entries were refused; the rest is applied:", "7 more")
+
+
+@pytest.mark.parametrize("entry", ["0", "{}", '{"a":0,"b":1}', '"a"', "[]"])
+def test_document_of_small_values_is_refused_as_a_whole(api, entry):
+    document = f'{{"queues": [{",".join([entry] * (COMMAS + 2))}]}}'
+    reply = api.ask("POST", "/definitions", document.encode())
+    assert (reply.status, "commas" in reply.json["reason"]) == (400, True)
 
 
 def test_importing_user_gets_all_permissions_in_a_new_virtual_host(api):
