@@ -82,7 +82,8 @@ class Exchange:
     message (CC and BCC too) and may cache the result until a binding changes. ``any_key``: the result is the
     same for all keys. Any other exchange is called once for each message, with the message's own
     routing key: RabbitMQ's hash, random, headers and recent-history exchanges choose once, however many keys
-    a message has. ``has_topic_permissions``: users' topic permissions apply to routing keys and binding keys.
+    a message has. ``remembers``: ``match`` keeps the message, so it must be called once for each message.
+    ``has_topic_permissions``: users' topic permissions apply to routing keys and binding keys.
 
     The constructor raises PreconditionFailed, with RabbitMQ's text, for arguments that the type refuses.
     """
@@ -92,6 +93,7 @@ class Exchange:
     has_topic_permissions: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
     any_key: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class RecentHistoryExchange(Exchange):
     type = "x-recent-history"
     description = "Recent History Exchange"
     by_key = False
+    remembers = True
 
     def _prepare(self) -> None:
         length = self.arguments.get(LENGTH, DEFAULT_LENGTH)

@@ -199,9 +199,10 @@ class Routes:
     def route_quickly(self, exchange: Exchange, routing_key: str, message: Message) -> list[Target] | None:
         """Return the targets of one message if they follow from the bindings of one exchange in one slice.
 
-        Returns None if another exchange, the default exchange or more slices are needed.
+        Returns None if another exchange, the default exchange or more slices are needed; the caller then
+        routes the message from the start, which an exchange that ``remembers`` must not notice twice.
         """
-        if exchange.to_exchanges or not exchange.name:
+        if exchange.to_exchanges or exchange.remembers or not exchange.name:
             return None
         bindings = in_one_slice(exchange.search(routing_key, message))
         if bindings is None or len(bindings) > QUICK:

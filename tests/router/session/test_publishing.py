@@ -3,6 +3,7 @@
 import pytest
 
 from leveret.protocol.errors import NotImplemented_
+from leveret.router.exchange.routing import QUICK
 from leveret.router.session.publishing import Publishing
 from leveret.router.session.reply_to import REPLY_TO
 from tests.router.harness import AnyUser, Node, message
@@ -55,3 +56,18 @@ def test_immediate_is_refused_before_rights_are_asked_for(node):
     with pytest.raises(NotImplemented_):
         Publishing(node.vhost, user).resolve(published)
     assert user.asked == []
+
+
+@pytest.mark.parametrize(
+    "topology", ["one queue", "more queues than are routed quickly", "alternate exchange, no queue"]
+)
+def test_a_recent_history_exchange_keeps_each_message_once(node, publishing, topology):
+    arguments = {"alternate-exchange": "amq.fanout"} if topology.startswith("alternate") else {}
+    exchange = node.vhost.declare_exchange("h", "x-recent-history", arguments=arguments)
+    bound = {"one queue": 1, "more queues than are routed quickly": QUICK + 1}.get(topology, 0)
+    for number in range(bound):
+        node.vhost.bind(exchange, node.queue(f"q{number}"), "")
+    for body in "abc":
+        _, queues = publishing.resolve(message(body, "key", exchange="h"))
+        assert len(queues) == bound
+    assert [each.body for each in exchange.history()] == [b"a", b"b", b"c"]
