@@ -20,7 +20,7 @@ PUBLISH = b"\x00\x3c\x00\x28"
 SMALLEST = 22  # bytes of a content header frame without properties
 NEVER = 1 << 62  # longer than any read
 NO_SIZES = (0, 0)
-LARGEST = 2048  # bytes before the body of a publish whose shape is learned, and of properties that are kept
+LARGEST = 2048  # bytes that a connection keeps of its last publish: those before the body, or the properties
 # Learning a shape takes 4 us, as much as two messages save that are recognized by it. So FEWEST messages of
 # one length must have been parsed one behind the other; twice as many each time, up to MOST, if fewer than
 # WORTH messages had the shape that was learned last. Lengths that never repeat cost two comparisons.
@@ -28,23 +28,25 @@ FEWEST, MOST, WORTH = 3, 4096, 4
 
 
 class PublishReader:
-    """A parser of the publishes of one connection.
+    """A parser of the publishes of one connection. ``together`` as in ``CommandReader``.
 
-    ``together`` as in ``CommandReader``. A publish that begins with the bytes ``begin`` (nothing begins with
-    an empty tuple) has the length ``whole``.
+    Publishes that begin with ``begin`` are ``whole`` bytes long. As long as none are known, ``begin`` is an
+    empty tuple: no bytes start with one.
     """
 
     def __init__(self, *, together: bool) -> None:
         self._together = together
         self._method, self._route, self._bits = b"\0", b"", 0  # the last method frame: no frame begins with 0
-        self._raw, self._traits = b"", NO_TRAITS  # the last properties
-        self._sizes, self._repeated = NO_SIZES, 0  # of the last header and body; how often they were the same
-        # Messages that are recognized: the bytes before the body, their bits that must be equal if others may
-        # differ (0: none), and the values of these bits; then what such a message has.
+        self._raw, self._traits = b"", NO_TRAITS  # the last properties; none are kept of a recognized publish
+        self._sizes = NO_SIZES  # of the last content header and body
+        self._repeated = 0  # messages in a row that had these sizes too
+        # Publishes that are recognized: their beginning up to the body; the bits of the beginning that must
+        # be equal if others may differ (0: none may), with their values; the size of the body; the traits.
         self.begin: bytes | tuple[()] = ()
         self._mask = self._common = 0
         self.whole, self._size, self._alike = NEVER, 0, NO_TRAITS
-        self._patience, self._used = FEWEST, WORTH
+        self._patience = FEWEST  # repetitions after which a shape is learned
+        self._used = WORTH  # messages that had the shape that was learned last
 
     def read(  # noqa: PLR0912, PLR0915, PLR0917 - a loop without calls
         self,
@@ -64,39 +66,30 @@ class PublishReader:
         together, largest = self._together, min(limit, body_max)
         method, route, bits, raw, traits = self._method, self._route, self._bits, self._raw, self._traits
         sizes, begin, whole, mask, common = self._sizes, self.begin, self.whole, self._mask, self._common
-        joining = False  # the next messages become a part of the last command,
-        messages: list[Message] = []  # which has these,
-        run: Publishes | None = None  # and is this if they are several
+        skip, known, alike = len(method), self._size, self._alike
+        joining = False  # True while the next messages can be added to the last command
+        messages: list[Message] = []  # of the last command
+        run: Publishes | None = None  # the last command, if it has several messages
         while True:
-            end = position + whole
-            if (
-                end <= length
+            more: list[Message] = []
+            while (
+                (end := position + whole) <= length
                 and data[end - 1] == FRAME_END
                 and (
                     data.startswith(begin, position)
                     or (mask and from_bytes(data[position : position + len(begin)]) & mask == common)
                 )
             ):
-                if traits is not self._alike:
-                    joining = joining and traits.handling is self._alike.handling
-                    raw, traits = b"", self._alike
-                skip, size, more = len(method), self._size, []
-                while True:
-                    more.append(Message(route, bits, channel, size, data[position + skip : end], traits))
-                    position = end
-                    end += whole
-                    if (
-                        not together
-                        or end > length
-                        or data[end - 1] != FRAME_END
-                        or not (
-                            data.startswith(begin, position)
-                            or (mask and from_bytes(data[position : position + len(begin)]) & mask == common)
-                        )
-                    ):
-                        break
+                more.append(Message(route, bits, channel, known, data[position + skip : end], alike))
+                position = end
+                if not together:
+                    break
+            if more:
+                if traits is not alike:
+                    joining = joining and traits.handling is alike.handling
+                    raw, traits = b"", alike
                 self._used += len(more)
-                sizes = NO_SIZES
+                size, sizes = known, NO_SIZES
             else:
                 if not data.startswith(method, position):
                     if length - position < HEAD:
@@ -119,8 +112,9 @@ class PublishReader:
                     if flags + 1 != last:
                         break
                     method, route, bits = data[position : last + 1], data[start + 6 : flags], data[flags] & 3
+                    skip = len(method)
                     sizes, begin, whole, joining = NO_SIZES, (), NEVER, False
-                at = position + len(method)
+                at = position + skip
                 if length - at < SMALLEST:
                     break
                 kind, number, header_size, class_id, weight, size = content(data, at)
@@ -153,10 +147,11 @@ class PublishReader:
                     self._repeated = 0
                 else:
                     self._repeated += 1
-                    if self._repeated == 1 or self._repeated >= self._patience:
-                        begin, whole = data[position : between + 8], end - position
+                    ahead = between + 8 - position  # bytes before the body
+                    if (self._repeated == 1 or self._repeated >= self._patience) and ahead <= LARGEST:
+                        begin, whole = data[position : position + ahead], end - position
                         mask, common = self._learn(begin, raw) if self._repeated > 1 else (0, 0)
-                        self._size, self._alike = size, traits
+                        known, alike = size, traits
                 more = [Message(route, bits, channel, size, data[at:end], traits)]
                 position = end
             if joining:
@@ -171,17 +166,14 @@ class PublishReader:
                 messages, joining = more, together
         self._method, self._route, self._bits, self._traits = method, route, bits, traits
         self._raw = raw if len(raw) <= LARGEST else b""
+        self._size, self._alike = known, alike
         self._sizes, self.begin, self.whole, self._mask, self._common = sizes, begin, whole, mask, common
         return position
 
     def _learn(self, begin: bytes, raw: bytes) -> tuple[int, int]:
-        """Return a mask for the bits that decide the shape of a publish, and their values; (0, 0) if its
-        beginning is too long.
-        """
+        """Return a mask for the bits that decide the shape of a publish, and their values."""
         self._patience = FEWEST if self._used >= WORTH else min(2 * self._patience, MOST)
         self._used = self._repeated = 0
-        if len(begin) > LARGEST:
-            return 0, 0
         behind = 1 + HEAD  # bytes behind the properties: the end of their frame, and the head of the next one
         ahead = len(begin) - len(raw) - behind
         mask = int.from_bytes(FIXED * ahead + mask_of(raw) + FIXED * behind)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.protocol.amqp.publish_reader import PublishReader
+from leveret.protocol.amqp.publish_reader import LARGEST, PublishReader
 from leveret.protocol.amqp.reader import CommandReader
 from leveret.protocol.amqp.shape import FREE, mask_of
 from leveret.protocol.amqp.traits import DIRECT_REPLY_TO, scan
@@ -151,3 +151,13 @@ def test_a_shape_is_kept_while_some_messages_have_others(monkeypatch):
 def test_messages_of_one_length_and_many_shapes_are_hardly_ever_learned(monkeypatch):
     sent = [publish(1, b"a", properties=Properties(headers={f"{number:04}": 1})) for number in range(10_000)]
     assert 3 < learned(sent, monkeypatch) < 14
+
+
+def test_a_connection_keeps_little_of_a_publish_with_large_headers():
+    made = PublishReader(together=True)
+    large = publish(1, b"a", properties=Properties(headers={"h": "x" * 100_000}))
+    commands = []
+    assert made.read(large * 3, 0, 1, 131_072, 1 << 20, commands) == 3 * len(large)
+    assert [len(command.messages) for _, command in commands] == [3]
+    kept = [getattr(made, name) for name in vars(made)]
+    assert sum(len(each) for each in kept if isinstance(each, bytes)) < 2 * LARGEST
