@@ -17,6 +17,7 @@ import trio
 from leveret.router.broker.broker import Broker
 from leveret.router.server.outbox import Outboxes
 from leveret.router.server.send_timeouts import SendTimeouts
+from leveret.router.server.young_collections import YoungCollections
 
 LATE = 1000  # ms of delay of a timer that a busy loop does not explain,
 GRACE = 0.5  # and seconds in which clients are read from before overdue timers run
@@ -34,6 +35,7 @@ class Driver:
         # HTTP requests acquire it before each slice of a long answer, so that all of them together run one
         # slice in each round of the event loop: 20 lists of thousands of queues would take 100 ms otherwise.
         self.long_answers = trio.Lock()
+        self._collections = YoungCollections()
         self._taken = 0  # bytes from clients since the last commit
         self._relief = trio.Event()
         self._held: trio.Event | None = None  # set when clients may be read from again
@@ -90,7 +92,8 @@ class Driver:
         deadline = broker.timers.next_deadline()
         if deadline is not None and (self._armed is None or deadline < self._armed):
             self._earlier.set()
-        self.ended = time.perf_counter()
+        self.ended = ended = time.perf_counter()
+        self._collections.worked(ended - self.began)
 
     def last_batch(self, *, since: float) -> tuple[str, float]:
         """Return what the last batch did, for logs, and the seconds that its commands took.

@@ -197,7 +197,7 @@ def _tune_garbage_collection() -> None:
     Waiting messages are no garbage: each visit to all of them takes a quarter of a second per million.
     Objects that live long and end, such as connections, leave no cycles behind. The thresholds 4,000 and 2
     make one collection visit up to 12,000 objects, which takes 1 ms; 40,000 objects took 5 ms, longer than a
-    turn may take.
+    turn may take. ``young_collections`` adds collections where these thresholds are not reached.
     """
     gc.freeze()
     gc.set_threshold(4_000, 2, NEVER)

@@ -30,6 +30,7 @@ from leveret.router.values.counters import DeliveryCounters
 FILTERED = DRAIN // 2  # messages that a visit of a reader with a filter counts as
 WOKEN = 64  # readers at the end of the stream that are woken before others are served
 HOLDING = 256  # readers that keep a piece (256 KiB) and the decoded messages of a chunk
+DECODING = 4  # messages that are decoded, and later freed, in the time of one delivered message
 DECODED = 16  # chunks whose decoded messages are kept for the next reader
 NOTED = 1000  # messages that a named reader may pass before its position is stored
 
@@ -97,8 +98,10 @@ class Serving:
     def _serve(self, reader: StreamReader) -> int:
         """Deliver to one reader; return a measure of the work done, at least 1.
 
-        The work is the number of messages that the reader has passed, plus ``SERVED`` if any were delivered.
+        The work is the number of messages that the reader has passed, plus ``SERVED`` if any were delivered,
+        plus a share of those that were decoded for it.
         """
+        decoding = 0
         credit = reader.credit()
         if credit <= 0:
             self.readers.skip(reader)
@@ -116,6 +119,7 @@ class Serving:
             if reader.wanted is not None and not reader.wanted.may_be_in(chunk):
                 reader.offset = chunk.end
                 return 1
+            decoding = 0 if chunk.entries is not None else (chunk.end - chunk.first) // DECODING
             reader.entries = self._decode(chunk)
             reader.checking = None
         if reader.piece is not None:
@@ -132,8 +136,8 @@ class Serving:
             if len(entries) == credit and reader.ready and reader.credit() <= 0:
                 self.readers.skip(reader)
         if reader.wanted is not None:  # checked messages take longer than delivered ones
-            return max(FILTERED, passed)
-        return max(1, passed)
+            return max(FILTERED, passed + decoding)
+        return max(1, passed + decoding)
 
     def _hold(self, reader: StreamReader) -> None:
         """Note that a reader keeps a piece in memory; of too many such readers, release the one that has not
