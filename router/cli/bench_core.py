@@ -57,18 +57,18 @@ def core(
     _check_names("profile", profiles, PROFILES)
     if listed:
         for name, workload in WORKLOADS.items():
-            click.echo(f"{name:10} {workload.title}")
+            click.echo(f"{name:13} {workload.title}")
         return
     columns = list(kinds + profiles or KINDS)
     found: dict[str, dict[str, float]] = {}
     if form == "table":
         click.echo(HEAD.format(passes=passes, count=MESSAGES))
-        click.echo(f"\n{'':68}" + "".join(f"{kind:>12}" for kind in columns))
+        click.echo(f"\n{'':71}" + "".join(f"{kind:>12}" for kind in columns))
     for name, workload in WORKLOADS.items():
         if name not in (chosen or WORKLOADS):
             continue
         if form == "table":
-            click.echo(f"{name:10} {workload.title:57}", nl=False)
+            click.echo(f"{name:13} {workload.title:57}", nl=False)
         found[name] = {}
         for kind in columns:
             try:

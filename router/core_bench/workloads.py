@@ -18,12 +18,20 @@ EVERY_BINDING = Load(exchange="topic", queues=10, bindings=1000)
 class CoreWorkload:
     """A load with one publisher's channel and one consumer's channel for each queue. ``load.ack`` is 0 or 1.
 
-    ``together`` is the number of messages of each queue in a read; 0: as many as fit.
+    ``together`` is the number of messages of each queue in a read; 0: as many as fit. The queue of a
+    ``stream`` workload is a stream. If it has a consumer, which then is one read behind the publisher, only
+    the consumer's part is timed.
     """
 
     title: str
     load: Load
     together: int = 0
+    stream: bool = False
+
+    @property
+    def reads_only(self) -> bool:
+        """Return True if publishing is not timed."""
+        return self.stream and self.load.consumers > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ class TrafficSlice:
 
 DURABLE = Load(size=1024, persistent=True, window=1, ack=1)
 QUEUES = replace(DURABLE, queues=100)
+APPEND = Load(persistent=True, window=1, consumers=0)
+READER = Load(persistent=True, ack=1)
 WORKLOADS: dict[str, CoreWorkload] = {
     "auto-ack": CoreWorkload("one queue, 100 B, automatic ack", Load()),
     "ack-each": CoreWorkload("one queue, 100 B, each message acked", Load(ack=1)),
@@ -50,6 +60,8 @@ WORKLOADS: dict[str, CoreWorkload] = {
     "selectors": CoreWorkload(
         "fanout exchange, 100 bindings with selectors", Load(exchange="selector", queues=10, bindings=100)
     ),
+    "stream-append": CoreWorkload("append to a stream, 100 B, confirms", APPEND, stream=True),
+    "stream-read": CoreWorkload("read a stream, 100 B, a read acked at a time", READER, stream=True),
 }
 
 
@@ -61,6 +73,7 @@ class Script:
 
     def __init__(self, workload: CoreWorkload, traffic: str) -> None:
         is_profile = traffic in PROFILES
+        self.workload = workload
         self.load = load = replace(
             workload.load,
             kind=RAGGED if is_profile else traffic,
@@ -80,16 +93,23 @@ class Script:
         else:
             mean = sum(map(len, publishes)) // total
             step = READ // (2 if mean < SMALL else 1) // mean
+        if workload.stream:
+            total -= total % step  # so that the consumer always is one whole read behind
         self._batches = [range(start, min(start + step, total)) for start in range(0, total, step)]
         self._publishes = [b"".join([publishes[number] for number in each]) for each in self._batches]
         self._tags = [0] * (load.queues + 1)
+        self.prefetch = step if workload.stream else 0
         self.count = total
 
     def reads(self) -> Iterator[TrafficSlice]:
         """Yield the reads of the next pass."""
         for numbers, publishes in zip(self._batches, self._publishes, strict=True):
             acks = []
-            if self.load.ack:
+            if self.workload.reads_only:
+                if self._tags[1]:
+                    acks.append(ack_frame(1, self._tags[1], True))
+                self._tags[1] += len(numbers)
+            elif self.load.ack:
                 for number in numbers:
                     channel = self._channels[number]
                     self._tags[channel] += 1

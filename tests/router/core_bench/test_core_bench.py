@@ -25,7 +25,7 @@ def test_each_kind_of_traffic_is_measured(kind):
 
 
 def test_a_message_that_is_not_delivered_is_noticed(monkeypatch):
-    monkeypatch.setattr(measuring, "_subscribe", lambda client, load: None)
+    monkeypatch.setattr(measuring, "_subscribe", lambda client, script: None)
     with pytest.raises(BenchError, match="4096 messages should have come, 0 did"):
         measure(WORKLOADS["auto-ack"], RAGGED, passes=1)
 
