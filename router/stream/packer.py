@@ -1,13 +1,14 @@
 """Packing of a stream's uncommitted messages into chunks.
 
 Responsible for the entry and the filter value of each message until the commit. Not for their bytes (see
-``chunk`` and ``filters``).
+``entries``, ``chunk`` and ``filters``).
 """
 
 from collections.abc import Iterator, Sequence
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.stream.chunk import Chunk, encode_entries, encode_entry, pack_chunk, split
+from leveret.router.stream.chunk import Chunk, pack_chunk, split
+from leveret.router.stream.entries import encode_entries, encode_entry
 from leveret.router.stream.filters import pack_filter, value_of
 
 

@@ -23,7 +23,7 @@ from leveret.router.store.segments.pages import StoredMessage, StoredPage
 from leveret.router.store.segments.reader import read_stored
 from leveret.router.store.set_aside import read_message
 from leveret.router.store.streams.files import HEAD_DAMAGED, read_chunks, read_segment_head, segment_path
-from leveret.router.stream.chunk import OFFSET
+from leveret.router.stream.entries import OFFSET
 from leveret.router.stream.gaps import known_gaps, without
 from leveret.router.stream.log import SEGMENT_HEAD
 

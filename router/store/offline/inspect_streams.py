@@ -30,7 +30,8 @@ from leveret.router.store.streams.files import (
     segment_path,
     stream_files,
 )
-from leveret.router.stream.chunk import encode_entry, pack_chunk, split
+from leveret.router.stream.chunk import pack_chunk, split
+from leveret.router.stream.entries import encode_entry
 from leveret.router.stream.filters import SIZE, pack_filter, value_of
 from leveret.router.stream.gaps import known_gaps, offsets, pack_gap, without
 from leveret.router.stream.log import SEGMENT_HEAD, StreamSegment

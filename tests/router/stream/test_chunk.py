@@ -12,7 +12,8 @@ from leveret.protocol.amqp.properties import (
     splice_properties,
 )
 from leveret.protocol.amqp.table import Long
-from leveret.router.stream.chunk import CHANNEL, OFFSET, encode_entries, encode_entry, pack_chunk
+from leveret.router.stream.chunk import pack_chunk
+from leveret.router.stream.entries import CHANNEL, OFFSET, encode_entries, encode_entry
 from tests.protocol.amqp.strategies import PROPERTIES
 
 OFFSETS = st.integers(0, 2**63 - 1)
