@@ -9,10 +9,12 @@ Responsible for the bytes of an entry. Not for chunks (see ``chunk``).
 A message is encoded once, when it is published; every reader gets these bytes.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from struct import Struct
 
-from leveret.protocol.amqp.constants import FRAME_OVERHEAD
+from leveret.protocol.amqp.constants import FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.header_picker import headers_at, headers_place
 from leveret.protocol.amqp.message import BASIC, END, FLAGS_OFFSET, FRAME, HEADER_FRAME, Message
 from leveret.protocol.amqp.properties import HEADERS, splice_properties
@@ -26,6 +28,9 @@ _FLAGS = Struct(">H")
 _OFFSET_NAME = b"\x0f" + OFFSET.encode()
 _OFFSET_ENTRY = _OFFSET_NAME + b"l"  # up to the number
 _ENTRY_SIZE = len(_OFFSET_ENTRY) + 8
+_CHANNEL_HEADER = b"%c%b" % (FRAME_HEADER, CHANNEL.to_bytes(2))
+# In the name of each header that a stream reads or replaces: the offset, filter values, publishers' numbers.
+_STREAM_HEADER = re.compile(rb"x-(?:stream-|publish)")
 _ONES, _TWOS = int.from_bytes(b"\x01" * 8), int.from_bytes(b"\x02" * 8)
 
 _pack_entry = ENTRY.pack
@@ -36,22 +41,6 @@ _pack_number = Struct(">Q").pack
 def encode_entry(message: Message, offset: int) -> bytes:
     """Return the entry of a message at an offset."""
     frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
-    at, end = headers_at(frames)
-    if at and frames.find(_OFFSET_NAME, at, end) < 0:  # as _split, with fewer copies
-        return b"".join(
-            (
-                _pack_entry(len(message.route), message.size, len(frames) + _ENTRY_SIZE),
-                message.route,
-                frames[:3],
-                _pack_length(FRAME.unpack_from(frames)[2] + _ENTRY_SIZE),
-                frames[7 : at - 4],
-                _pack_length(end - at + _ENTRY_SIZE),
-                frames[at:end],
-                _OFFSET_ENTRY,
-                _pack_number(offset),
-                memoryview(frames)[end:],
-            )
-        )
     before, behind, start = _split(frames)
     size = len(before) + 8 + len(behind) + len(frames) - start
     entry = _pack_entry(len(message.route), message.size, size)
@@ -59,14 +48,22 @@ def encode_entry(message: Message, offset: int) -> bytes:
     return b"".join((entry, message.route, before, _pack_number(offset), behind, body))
 
 
+def may_name_stream_header(messages: Sequence[Message]) -> bool:
+    """Return False if no message has a header that a stream reads or replaces; bodies are searched too."""
+    return _STREAM_HEADER.search(b"".join([message.frames for message in messages])) is not None
+
+
 def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
-    """Return the entries of messages with the same route, from the offset ``first`` on."""
+    """Return the entries of messages with the same route, from the offset ``first`` on.
+
+    The messages must not have a header ``OFFSET`` (see ``may_name_stream_header``).
+    """
     message = messages[0]
     size = len(message.frames)
     before, behind, start = _split(message.frames)
     header = message.frames[:start]
     if not all(_has_header(each, header, size) for each in messages):
-        return [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
+        return _encode_each(messages, first)
     route = message.route
     entry = _pack_entry(len(route), message.size, len(before) + 8 + len(behind) + size - start)
     head = b"".join((entry, route, before))
@@ -74,6 +71,60 @@ def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
         b"".join((head, _pack_number(offset), behind, each.frames[start:]))
         for offset, each in enumerate(messages, first)
     ]
+
+
+def _encode_each(messages: Sequence[Message], first: int) -> list[bytes]:
+    """Do the same as ``encode_entries`` for messages with headers that differ.
+
+    The properties before the headers usually are the same. Then everything up to the first header of the
+    publisher is packed at once, in a third of the time that ``encode_entry`` takes.
+    """
+    route = messages[0].route
+    beginning = route + _CHANNEL_HEADER
+    properties, at = b"", 0
+    unpack, pack = _layout(0, 0)
+    entries: list[bytes] = []
+    for offset, message in enumerate(messages, first):
+        frames = message.frames
+        if message.channel != CHANNEL:
+            frames = message.framed_for(CHANNEL, 0)
+        if not at or not frames.startswith(properties, FLAGS_OFFSET):
+            at, _ = headers_at(frames)
+            if not at:
+                entries.append(encode_entry(message, offset))
+                continue
+            properties = frames[FLAGS_OFFSET : at - 4]
+            unpack, pack = _layout(len(route), len(properties))
+        size, headers = unpack(frames)
+        whole, length = len(frames) + _ENTRY_SIZE, message.size
+        head = pack(
+            len(route),
+            length,
+            whole,
+            beginning,
+            size + _ENTRY_SIZE,
+            BASIC,
+            0,
+            length,
+            properties,
+            headers + _ENTRY_SIZE,
+            _OFFSET_ENTRY,
+            offset,
+        )
+        entries.append(head + frames[at:])
+    return entries
+
+
+@lru_cache(256)
+def _layout(route: int, properties: int) -> tuple[Callable[[bytes], tuple[int, int]], Callable[..., bytes]]:
+    """Return two functions for messages with routes and with properties before the headers of so many bytes.
+
+    The first returns the sizes of the header frame and of its headers; the second packs an entry up to the
+    first header of the publisher.
+    """
+    sizes = Struct(f">3xI{FLAGS_OFFSET - 7 + properties}xI")
+    beginning = f"{ENTRY.format}{route + len(_CHANNEL_HEADER)}sIHHQ"
+    return sizes.unpack_from, Struct(f"{beginning}{properties}sI{len(_OFFSET_ENTRY)}sQ").pack
 
 
 def _has_header(message: Message, header: bytes, size: int) -> bool:
@@ -97,14 +148,14 @@ def _split(frames: bytes) -> tuple[bytes, bytes, int]:
     at, end = headers_at(frames)
     if at:
         flags, added = frames[FLAGS_OFFSET : FLAGS_OFFSET + 2], _ENTRY_SIZE
-        table = frames[FLAGS_OFFSET + 2 : at - 4] + _pack_length(end - at + _ENTRY_SIZE) + frames[at:end]
+        table = frames[FLAGS_OFFSET + 2 : at - 4] + _pack_length(end - at + _ENTRY_SIZE)
     else:
-        end = headers_place(frames)
+        at = headers_place(frames)
         flags = _FLAGS.pack(_FLAGS.unpack_from(frames, FLAGS_OFFSET)[0] | HEADERS)
         added = 4 + _ENTRY_SIZE
-        table = frames[FLAGS_OFFSET + 2 : end] + _pack_length(_ENTRY_SIZE)
+        table = frames[FLAGS_OFFSET + 2 : at] + _pack_length(_ENTRY_SIZE)
     head = frames[:3] + _pack_length(size + added) + frames[7:FLAGS_OFFSET]
-    return b"".join((head, flags, table, _OFFSET_ENTRY)), bytes(frames[end:start]), start
+    return b"".join((head, flags, table, _OFFSET_ENTRY)), bytes(frames[at:start]), start
 
 
 def _replaced(header: bytes, offset: int) -> bytes:

@@ -27,10 +27,7 @@ class Packer:
         self._entries.append(encode_entry(message, offset))
 
     def add_all(self, messages: Sequence[Message], first: int) -> None:
-        """Add messages with the same route, from the offset ``first`` on."""
-        for offset, message in enumerate(messages, first):
-            if message.traits.has_headers and (value := value_of(message)) is not None:
-                self._values[offset] = value
+        """Add messages with the same route, which name no stream header, from the offset ``first`` on."""
         self._entries += encode_entries(messages, first)
 
     def chunks(self, first: int, below: int, timestamp: int, filter_size: int) -> Iterator[Chunk]:

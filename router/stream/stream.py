@@ -24,6 +24,7 @@ from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueStorage
 from leveret.router.queue.lifecycle import Declaration
 from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.entries import may_name_stream_header
 from leveret.router.stream.filters import SIZE, check_filter
 from leveret.router.stream.first_offset import FIRST_OFFSET, pack_first_offset
 from leveret.router.stream.gaps import known_gaps, without
@@ -165,11 +166,16 @@ class Stream(UnsettledQueue):
 
     def enqueue_all(self, messages: Sequence[Message], size: int, now: int) -> Sequence[Awaited] | None:
         """Give the next offsets to messages with the same route; None if any of them may be a duplicate."""
-        if any(message.traits.has_headers and self.publishers.identify(message) for message in messages):
+        named = may_name_stream_header(messages)
+        if named and any(each.traits.has_headers and self.publishers.identify(each) for each in messages):
             return None
         first = self.next
         try:
-            self._packer.add_all(messages, first)
+            if named:
+                for offset, message in enumerate(messages, first):
+                    self._packer.add(message, offset)
+            else:
+                self._packer.add_all(messages, first)
         except Exception:
             self._packer.cut(first - self.committed)
             raise

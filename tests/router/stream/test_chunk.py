@@ -11,9 +11,15 @@ from leveret.protocol.amqp.properties import (
     encode_properties,
     splice_properties,
 )
-from leveret.protocol.amqp.table import Long
+from leveret.protocol.amqp.table import REMOVE, Long
 from leveret.router.stream.chunk import pack_chunk
-from leveret.router.stream.entries import CHANNEL, OFFSET, encode_entries, encode_entry
+from leveret.router.stream.entries import (
+    CHANNEL,
+    OFFSET,
+    encode_entries,
+    encode_entry,
+    may_name_stream_header,
+)
 from tests.protocol.amqp.strategies import PROPERTIES
 
 OFFSETS = st.integers(0, 2**63 - 1)
@@ -33,7 +39,12 @@ def test_entry_has_the_message_with_its_offset(
     (entry,) = pack_chunk(offset, [encode_entry(message, offset)], 0).decode()
     stored = entry.message
     assert (stored.exchange, stored.routing_key, stored.body, stored.size) == ("x", "k", body, len(body))
-    assert stored.raw_properties == splice_properties(message.raw_properties, headers={OFFSET: Long(offset)})
+    assert stored.headers[OFFSET] == offset
+    if properties.headers is None:
+        expected = splice_properties(message.raw_properties, headers={OFFSET: Long(offset)})
+        assert stored.raw_properties == expected
+    else:
+        assert splice_properties(stored.raw_properties, headers={OFFSET: REMOVE}) == message.raw_properties
 
 
 @pytest.mark.parametrize(
@@ -47,13 +58,56 @@ def test_offset_replaces_a_header_of_the_publisher_with_its_name(headers: dict[s
     assert decoded == Properties(headers={**headers, OFFSET: 9}, type="t")  # type: ignore[arg-type]
 
 
-@given(PROPERTIES, OFFSETS.filter(lambda first: first < 2**62), st.integers(1, 5))
+FIRST = OFFSETS.filter(lambda first: first < 2**62)
+
+
+@given(PROPERTIES, FIRST, st.integers(1, 5))
 def test_messages_that_differ_in_their_bodies_are_encoded_together(
     properties: Properties, first: int, count: int
 ) -> None:
     messages = [build(properties, bytes([number]) * 5) for number in range(count)]
     one_by_one = [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
     assert encode_entries(messages, first) == one_by_one
+
+
+MESSAGES = st.builds(
+    build, PROPERTIES, st.binary(max_size=20), st.sampled_from([CHANNEL, CHANNEL, CHANNEL, 2])
+)
+
+
+@given(st.lists(MESSAGES, min_size=1, max_size=6), FIRST)
+def test_messages_that_differ_in_their_properties_are_encoded_together(
+    messages: list[Message], first: int
+) -> None:
+    one_by_one = [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
+    assert encode_entries(messages, first) == one_by_one
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=4), FIRST)
+def test_messages_of_one_content_type_with_different_headers_are_encoded_together(
+    texts: list[str], first: int
+) -> None:
+    messages = [
+        build(Properties(content_type="text/plain", headers={"id": text, "n": len(text)}), text.encode())
+        for text in texts
+    ]
+    one_by_one = [encode_entry(each, offset) for offset, each in enumerate(messages, first)]
+    assert encode_entries(messages, first) == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (OFFSET, True),
+        ("x-stream-filter-value", True),
+        ("x-publisher-name", True),
+        ("x-publishing-id", True),
+        ("x-other", False),
+    ],
+)
+def test_stream_headers_are_found_in_one_of_several_messages(name: str, found: bool) -> None:
+    messages = [build(Properties(headers={"a": 1})), build(Properties(headers={name: 1}))]
+    assert may_name_stream_header(messages) is found
 
 
 def test_frames_of_a_large_message_may_be_a_bytearray() -> None:
