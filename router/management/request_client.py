@@ -155,7 +155,10 @@ class RequestClient(SessionOwner):
         raise InternalError("a delivery for an HTTP request, which has no consumers")
 
     def owes_confirms(self, batch: int) -> None:
-        """Do nothing: ``tell`` asks the session for confirms."""
+        """Join the waiting clients again: a publish that took several turns was not complete when
+        ``publish`` joined them, and may need no commit.
+        """
+        self.broker.commit_waiters.add(self)
 
     def returned(self, message: Message, code: int, text: str) -> None:
         self._returned = True

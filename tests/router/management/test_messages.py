@@ -1,5 +1,7 @@
 """Messages published and taken through the API, the health checks, and rates."""
 
+from math import inf
+
 import pytest
 
 from leveret.router.management.node import Listener
@@ -43,6 +45,28 @@ def test_the_default_exchange_may_be_named_by_its_empty_name(api, queue):
 
 def test_message_without_a_queue_is_not_routed(api):
     assert publish(api, routing_key="nowhere").json == {"routed": False}
+
+
+@pytest.mark.usefixtures("queue")
+@pytest.mark.parametrize("headers", [{}, {"CC": ["a", "b"]}, {"BCC": ["q"]}], ids=repr)
+@pytest.mark.parametrize("exchange", ["amq.default", "amq.topic", "amq.headers", "amq.fanout"])
+@pytest.mark.parametrize("key", ["q", "nowhere"])
+def test_publish_that_takes_several_turns_is_answered_without_a_commit(
+    api, monkeypatch, exchange, headers, key
+):
+    def settle(settle=api.node.settle):
+        api.broker.scheduler.end_batch(left_over=False)  # the end of the request's own turn
+        settle()
+
+    monkeypatch.setattr(api.node, "settle", settle)
+    for name in ("amq.topic", "amq.headers", "amq.fanout"):
+        api.ask("POST", f"/bindings/%2F/e/{name}/q/q", {"routing_key": "q"})
+    routed = key == "q" or exchange in ("amq.headers", "amq.fanout") or "BCC" in headers
+    api.broker.budget.clock = lambda: inf  # spent after each slice
+    body = PUBLISH | {"properties": {"headers": headers}, "routing_key": key}
+    for _ in range(2):  # the second has a plan
+        reply = api.ask("POST", f"/exchanges/%2F/{exchange}/publish", body)
+        assert (reply.status, reply.json) == (200, {"routed": routed})
 
 
 def test_message_that_a_full_queue_refuses_is_not_routed(api):
