@@ -17,7 +17,8 @@ from leveret.router.queue.limits import LimitedContents
 from leveret.router.queue.paging import NextMessagePending
 from leveret.router.queue.priorities import Priorities
 
-DRAIN_BYTES = 1 << 20  # bytes of bodies delivered in one round, about
+DRAIN_BYTES = 1 << 20  # bytes of frames delivered in one round, about
+FEW = 16  # messages whose headers need no count in this: a header frame has 128 KiB at most
 
 
 class QueueDeliveries(LimitedContents):
@@ -77,6 +78,8 @@ class QueueDeliveries(LimitedContents):
             return False
         fresh = ready.fresh
         count = len(fresh)
+        if count > FEW and sum([len(entry.message.frames) for entry in fresh]) > 2 * DRAIN_BYTES:
+            return False
         if not count or (probe is not None and not probe.skips(now)) or consumer.credit() < count:
             return False
         entries = list(fresh)

@@ -139,7 +139,7 @@ class Fifo:
         return len(self.fresh) + len(self.returned) if self.runs else len(self)
 
     def take(self, count: int, size: int) -> list[Entry]:
-        """Take up to ``count`` entries from the head; stop when their bodies total ``size`` bytes or more."""
+        """Take up to ``count`` entries from the head; stop when their frames total ``size`` bytes or more."""
         taken: list[Entry] = []
         while self.returned and count and size > 0:
             entry = heappop(self.returned)
@@ -148,7 +148,7 @@ class Fifo:
                 continue
             taken.append(entry)
             count -= 1
-            size -= entry.message.size
+            size -= len(entry.message.frames)
         fresh = self.fresh
         while fresh and count and size > 0:
             entry = fresh.popleft()
@@ -157,7 +157,7 @@ class Fifo:
                 continue
             taken.append(entry)
             count -= 1
-            size -= entry.message.size
+            size -= len(entry.message.frames)
         return taken
 
     def overdue(self, now: int, limit: int) -> list[Entry]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from leveret.router.queue.fifo import Fifo
 
 HEAD = 256  # messages at the head that stay in memory,
-HEAD_BYTES = 1 << 20  # unless their bodies are larger than this
+HEAD_BYTES = 1 << 20  # unless their frames are larger than this
 PAGE_MESSAGES = 1024  # messages in a page, at most
 PAGE_BYTES = 1 << 20  # a page ends with the message that brings it to this size
 FEW = 64  # fewer messages are not written to a page of their own
@@ -29,7 +29,7 @@ def move_head(entries: deque[Entry], head: deque[Entry]) -> None:
     ):
         entry = entries.popleft()
         page = entry.page
-        size += entry.message.size
+        size += len(entry.message.frames)
         head.append(entry)
 
 

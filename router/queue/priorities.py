@@ -102,7 +102,7 @@ class Priorities:
                 if len(taken) == count or size <= 0:
                     break
                 more = fifo.take(count - len(taken), size)
-                size -= sum(entry.message.size for entry in more)
+                size -= sum([len(entry.message.frames) for entry in more])
                 taken += more
                 if fifo.runs:
                     break

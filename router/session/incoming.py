@@ -25,7 +25,7 @@ from leveret.router.values.counters import PublishCounters
 from leveret.router.values.outcome import REFUSED, Awaited, Outcomes
 
 WIDE = 64  # copies of messages that are handed to queues in one slice
-PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's body
+PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's frames
 
 
 class IncomingMessages:
@@ -280,7 +280,7 @@ class IncomingMessages:
         if self.finished:
             return
         transaction.publish(message, queues)
-        size = PUBLISH_COST + message.size + 8 * len(queues)
+        size = PUBLISH_COST + len(message.frames) + 8 * len(queues)
         transaction.size += size
         self.grow(size)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WIDE = 64  # queues that a dead letter is enqueued in at a time
 LETTERS = 512  # dead letters and their copies in queues that are published before other work is done
 LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to be cleared
-LETTER_COST = 600  # bytes of memory for a held dead letter besides the body of its message
+LETTER_COST = 600  # bytes of memory for a held dead letter besides the frames of its message
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class DeadLetters:
 
         They are in no queue, so they cannot be paged out, and too many would keep the alarm raised.
         """
-        size = LETTER_COST + dead.entry.message.size
+        size = LETTER_COST + len(dead.entry.message.frames)
         if self.held_bytes + size > LETTERS_HELD:
             return False
         self.held_bytes += size

@@ -192,6 +192,13 @@ def test_publishes_of_an_amqp_transaction_count_until_its_end(world, incomplete)
         assert incomplete() == 0
 
 
+def test_headers_of_publishes_in_a_transaction_count_too(world, incomplete):
+    client = world.connect(channels=2)
+    world.vhost.declare_queue("q")
+    client.do(m.TxSelect(), *[publish("q", b"", headers={"large": "x" * PIECE})] * 3)
+    assert incomplete() == pytest.approx(LARGE / KB, abs=3)
+
+
 def test_the_user_with_most_is_cut_off_and_others_go_on(world):
     client, other = world.connect(), world.connect(login={"user": "anna"})
     other.send_raw(begun(LARGE // 2))

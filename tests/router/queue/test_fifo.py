@@ -44,24 +44,25 @@ def test_returned_messages_go_back_to_where_they_were():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "budget", "expected"),
+    ("properties", "budget", "expected"),
     [
-        ([10, 10, 10], 1, 1),  # one always goes
-        ([10, 10, 10], 10, 1),
-        ([10, 10, 10], 11, 2),
-        ([0, 0, 0], 1, 3),
-        ([10, 10, 10], 30, 3),
+        ({}, 0.1, 1),  # one always goes
+        ({}, 1, 1),
+        ({}, 1.1, 2),
+        ({}, 3, 3),
+        ({"headers": {"large": "x" * 100}}, 1.1, 2),
     ],
 )
-def test_take_stops_once_bodies_reach_the_budget(sizes, budget, expected):
-    fifo = filled(*(Entry(message("x" * size), position) for position, size in enumerate(sizes)))
-    assert len(fifo.take(9, budget)) == expected
+def test_take_stops_once_frames_reach_the_budget(properties, budget, expected):
+    """``budget`` is in sizes of a message's frames."""
+    fifo = filled(*(Entry(message("body", **properties), position) for position in range(3)))
+    assert len(fifo.take(9, budget * len(message("body", **properties).frames))) == expected
 
 
 def test_the_budget_spans_returned_and_fresh_messages():
     fifo = filled(*entries(4, size=10))
     fifo.put_back(fifo.take(1, ALL)[0])
-    assert positions(fifo.take(9, 20)) == [0, 1]
+    assert positions(fifo.take(9, 2 * len(message("x" * 10).frames))) == [0, 1]
 
 
 def test_removed_messages_are_skipped_and_not_counted():
@@ -161,7 +162,7 @@ def test_the_budget_spans_priorities():
     ready = Priorities(3)
     for position, priority in enumerate([0, 1, 2]):
         ready.push(Entry(message("0123456789", priority=priority), position))
-    assert positions(ready.take(9, 11)) == [2, 1]
+    assert positions(ready.take(9, 1 + len(message("0123456789", priority=0).frames))) == [2, 1]
 
 
 operations = st.lists(

@@ -582,15 +582,16 @@ def test_a_rejection_restarts_the_count_of_copies(node, client, queues):
 
 def test_letters_that_wait_for_the_end_of_an_alarm_take_bounded_memory(node, client, monkeypatch):
     """Beyond the bound those go on that multiply for the first time, and others are dropped."""
-    monkeypatch.setattr("leveret.router.vhost.dead_letters.LETTERS_HELD", 2 * LETTER_COST + 5)
+    size = LETTER_COST + len(message("m0", headers={"large": "x" * 100}).frames)
+    monkeypatch.setattr("leveret.router.vhost.dead_letters.LETTERS_HELD", 2 * size)
     fan(node, "a", "b")
     for number in range(4):
-        client.publish(f"m{number}")
+        client.publish(f"m{number}", headers={"large": "x" * 100})
     client.publish("again", headers={COPIES: 2, "x-death": []})
     node.broker.alarms.set("memory", raised=True)
     node.at(6)
     assert node.contents("a") == node.contents("b") == ["m2", "m3"]
-    assert node.broker.dead_letters.held_bytes == 2 * (LETTER_COST + 2)
+    assert node.broker.dead_letters.held_bytes == 2 * size
     assert node.broker.drops.counts["dead_letter_multiplied"] == 1
     node.broker.alarms.set("memory", raised=False)
     node.at(7)
