@@ -20,6 +20,8 @@ from leveret.protocol.amqp.reader import CommandReader, Scope
 from leveret.protocol.amqp.table import Table
 from leveret.protocol.errors import ChannelError, NotAllowed
 
+FRAMES = 512  # frames that are parsed in one turn, at most: tiny ones take 2 us each
+
 
 class ConnectionState(Enum):
     """States of the server's side; each but the last three names the next thing expected of the client."""
@@ -74,7 +76,7 @@ class ServerConnection:
         self.frame_max = offer.initial_frame_max
         self.heartbeat = 0
         self.reader = CommandReader(
-            offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL, together=True
+            offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL, together=True, at_once=FRAMES
         )
         self._header = b""
 
@@ -82,7 +84,8 @@ class ServerConnection:
         """Return the commands that ``data`` completes, in order.
 
         Until the connection is open, each must be handled before the next is taken from the iterator. After
-        the last one, ``reader.error`` holds the fault in the bytes that follow, if there is one.
+        the last one, ``reader.error`` holds the fault in the bytes that follow, if there is one. If
+        ``reader.more`` is True, the caller must call this again, in a later turn.
         """
         if self.state is ConnectionState.RUNNING:
             return self.reader.receive(data)

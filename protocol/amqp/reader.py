@@ -46,6 +46,7 @@ PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
     FRAME_HEARTBEAT: (0, 0),
 }
 NO_PAYLOAD = (1, 0)  # of an unknown frame type
+UNBOUNDED = 1 << 62
 # The incomplete bodies of a connection may have so many times the bytes of the largest one, together
 BEGUN = 8
 HEADS_MAX = 1 << 23  # bytes of memory for the headers of a connection's incomplete contents
@@ -70,6 +71,9 @@ class CommandReader:
     their bodies may have ``BEGUN`` times ``body_max`` bytes. A fault is kept in ``error`` until the commands
     before it are handled. Nothing is read as long as ``error`` is set; a caller that resets it continues
     behind the faulty frame.
+
+    One call of ``receive`` parses at most ``at_once`` frames or runs of publishes in scope CHANNELS: 256 KiB
+    of tiny frames take 40 ms. If ``more`` is True, the caller must call it again, in a later turn.
     """
 
     def __init__(
@@ -80,7 +84,10 @@ class CommandReader:
         scope: Scope = Scope.CHANNELS,
         contents_max: int = 65535,
         together: bool = False,
+        at_once: int = UNBOUNDED,
     ) -> None:
+        self.more = False
+        self._at_once = at_once
         self.frame_max = frame_max
         self.body_max = body_max
         self.contents_max = contents_max
@@ -143,7 +150,7 @@ class CommandReader:
     def _begin_large(self) -> bool:
         """Make the buffer of the content that is incomplete, if that is worth it."""
         partial = next(reversed(self._partial.values()))
-        if partial is None or self.error is not None or self.scope is not Scope.CHANNELS:
+        if partial is None or self.error is not None or self.more or self.scope is not Scope.CHANNELS:
             return False
         waiting = self._waiting
         first, arrived = (waiting[0], self._have) if waiting else (b"", 0)
@@ -197,6 +204,7 @@ class CommandReader:
     def forget(self) -> None:
         """Free the memory of incomplete frames and contents: no more bytes will arrive."""
         self._waiting.clear()
+        self.more = False
         self._large = None
         self._completed.clear()
         self._partial.clear()
@@ -210,7 +218,9 @@ class CommandReader:
         self._waiting.append(rest)
         self._have = len(rest)
         self._need = HEAD
-        if rest.startswith(self._publishes.begin):
+        if self.more:
+            self._need = 0
+        elif rest.startswith(self._publishes.begin):
             self._need = self._publishes.whole
         elif len(rest) >= HEAD:
             self._need += FRAME.unpack_from(rest)[2] + 1
@@ -226,8 +236,11 @@ class CommandReader:
         limit = self.frame_max or 0xFFFFFFFF  # of the payload, as in RabbitMQ: 8 bytes more than specified
         behind = position
         length = len(data)
+        left = self._at_once if self.scope is Scope.CHANNELS else UNBOUNDED
+        self.more = False
         try:
-            while length - position >= HEAD:
+            while left and length - position >= HEAD:
+                left -= 1
                 kind, channel, size = frame(data, position)
                 if size > limit:
                     behind = length
@@ -267,6 +280,8 @@ class CommandReader:
                     append((channel, command))
                     if self.scope is Scope.CONTROL and not isinstance(command, Heartbeat):
                         break
+            else:
+                self.more = not left
         except AmqpError as error:
             self.error = error
             return behind

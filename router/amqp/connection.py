@@ -86,6 +86,8 @@ class AmqpConnection(AmqpHandshake):
             self._handle(commands)
         if not (self._put_off or self.unfinished):
             self._handle_fault()
+            if self.wire.reader.more and not self.finished:
+                self.postpone()
         if self.replies.holding:
             self.broker.commit_waiters.add(self)
         if self.broker.alarms.raised:

@@ -78,9 +78,12 @@ class QueueDeliveries(LimitedContents):
             return False
         fresh = ready.fresh
         count = len(fresh)
-        if count > FEW and sum([len(entry.message.frames) for entry in fresh]) > 2 * DRAIN_BYTES:
-            return False
-        if not count or (probe is not None and not probe.skips(now)) or consumer.credit() < count:
+        if (
+            not count
+            or (probe is not None and not probe.skips(now))
+            or consumer.credit() < count
+            or (count > FEW and sum([len(entry.message.frames) for entry in fresh]) > 2 * DRAIN_BYTES)
+        ):
             return False
         entries = list(fresh)
         try:

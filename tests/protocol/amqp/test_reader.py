@@ -64,6 +64,36 @@ def test_chunks_of_any_size_give_the_same_commands(frames, data):
     assert chunked.error is None
 
 
+@given(st.lists(FRAMES, max_size=6), st.integers(1, 5), st.booleans(), st.data())
+def test_a_bound_on_the_frames_of_a_call_changes_no_command(frames, at_once, together, data):
+    stream = b"".join(frames)
+    whole, _ = read(stream, frame_max=0, together=together)
+    bounded = reader(0, together=together, at_once=at_once)
+    cut = data.draw(st.integers(0, len(stream)))
+    commands = []
+    for piece in (stream[:cut], stream[cut:]):
+        commands += bounded.receive(piece)
+        while bounded.more:
+            commands += bounded.receive(b"")
+    assert all_shown(commands) == all_shown(whole)
+    assert (bounded.error, bounded.held, bounded.incomplete()) == (None, 0, False)
+
+
+@pytest.mark.parametrize(
+    "tiny", [HEARTBEAT, frame(3, 1, b"x"), publish(1, b""), method_frame(1, m.BasicAck(1))]
+)
+def test_a_call_parses_no_more_frames_than_its_bound(tiny):
+    made = reader(at_once=10)
+    made.receive(method_frame(1, m.BasicPublish()) + header(1, 300) if tiny[0] == 3 else b"")
+    calls = 0
+    commands = made.receive(tiny * 300)
+    while made.more:
+        calls += 1
+        assert len(commands) <= 10
+        commands = made.receive(b"")
+    assert (calls >= 29, made.error, made.held) == (True, None, 0)
+
+
 LARGE_PUBLISHES = st.builds(
     lambda channel, size, piece: publish(channel, bytes(range(256)) * (size // 256), piece=piece),
     CHANNELS,

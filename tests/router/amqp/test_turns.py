@@ -5,6 +5,8 @@ from math import inf
 import pytest
 
 from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.connection import FRAMES
+from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.router.exchange import routing
 from leveret.router.session.incoming import WIDE
 from leveret.router.session.subscriptions import CANCELLED
@@ -128,6 +130,36 @@ def test_a_commit_is_answered_when_all_of_it_is_done(world, connect, steps):
     assert finish(steps) > 3
     client.expect(m.TxCommitOk())
     client.expect(m.QueueDeclareOk("q", 1000, 0))
+
+
+@pytest.mark.parametrize(
+    "tiny", [packed(m.BasicQos(0, 1, False), 1), HEARTBEAT], ids=["methods", "heartbeats"]
+)
+def test_tiny_frames_of_one_read_are_handled_in_several_turns(world, connect, tiny):
+    """Parsing alone of what a client that sent large messages may send in one read would take 40 ms."""
+    client = connect()
+    client.transport.connection.receive(tiny * 3 * FRAMES + packed(m.QueueDeclare("q"), 1))
+    turns = 0
+    while "q" not in world.vhost.queues:
+        turns += 1
+        world.broker.scheduler.end_batch()
+    assert turns >= 3
+    while not isinstance(client.next()[1], m.QueueDeclareOk):
+        pass
+    client.call(m.QueueDeclare("q"))
+
+
+def test_a_connection_that_is_closed_amid_many_frames_reads_the_rest(world, connect):
+    client = connect()
+    fault = HEARTBEAT * FRAMES + packed(m.QueueDeclare("q"), 0)
+    client.transport.connection.receive(
+        fault + HEARTBEAT * FRAMES + packed(m.ConnectionClose(200, "", 0, 0), 0)
+    )
+    for _ in range(5):
+        world.broker.scheduler.end_batch()
+    client.take(m.ConnectionClose, channel=0)
+    client.take(m.ConnectionCloseOk, channel=0)
+    client.expect_end()
 
 
 BUSY = 5
