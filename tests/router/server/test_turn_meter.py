@@ -8,7 +8,7 @@ import trio
 from leveret.router.broker.broker import Broker
 from leveret.router.server import turn_meter
 from leveret.router.server.driver import Driver
-from leveret.router.server.turn_meter import TurnMeter
+from leveret.router.server.turn_meter import READ_AFTER, TurnMeter
 from leveret.router.settings import Settings
 from leveret.router.turns.turn_times import SLOW
 
@@ -85,3 +85,27 @@ async def test_a_round_is_the_sum_of_the_steps_of_all_ready_tasks(driver, clock)
     broker = driver.broker
     assert broker.turn_times.longest(broker.now).seconds == pytest.approx(0.01)
     assert broker.round_times.longest(broker.now).seconds == pytest.approx(0.05)
+
+
+async def test_processor_time_is_read_once_for_many_short_steps(driver, clock, monkeypatch):
+    readings = []
+    monkeypatch.setattr(turn_meter.time, "thread_time", lambda: readings.append(clock[0]) or clock[0])
+    steps = 100
+
+    async def take_steps():
+        for _ in range(steps):
+            clock[0] += READ_AFTER / 10
+            await trio.lowlevel.checkpoint()
+
+    await take_steps()
+    assert steps / 20 <= len(readings) <= steps / 5
+
+
+async def test_processor_time_of_a_step_is_at_most_its_duration(driver, monkeypatch):
+    cpu = [100.0]
+    monkeypatch.setattr(turn_meter.time, "thread_time", lambda: cpu[0])
+    cpu[0] += 10  # of steps whose processor time was not read
+    await trio.lowlevel.checkpoint()
+    assert driver.broker.turn_times.longest_cpu(driver.broker.now).cpu_seconds <= (
+        driver.broker.turn_times.longest(driver.broker.now).seconds
+    )
