@@ -294,6 +294,7 @@ class _Conversation:
     async def _finish(self, steps: ResponseSteps[T], request: Request) -> T:
         """Run the steps of a response, and wait between them as they demand."""
         with closing(steps):
+            await self._take_turn()
             while True:
                 try:
                     with self._batch(request):
@@ -329,6 +330,13 @@ class _Conversation:
                         await event.wait()
                     if self._peer.has_disconnected():
                         raise trio.BrokenResourceError("the client disconnected before the response")
+            await self._take_turn()
+
+    async def _take_turn(self) -> None:
+        """Wait behind the long answers: their first slices would all run in one round of the loop."""
+        if self._site.driver.long_answers.locked():
+            async with self._site.driver.long_answers:
+                return
 
     async def _grow(self, size: int) -> None:
         """Wait until the response may grow to ``size`` bytes.
