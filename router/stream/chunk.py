@@ -72,9 +72,19 @@ class StreamEntry(Entry):
     stored = False
     page = None
 
-    def __init__(self, message: StreamMessage, offset: int) -> None:
+    def __init__(self, message: Message, offset: int) -> None:
         self.message = message
         self.position = offset
+
+
+class UncommittedEntry(StreamEntry):
+    """A published message whose commit is awaited. Nothing settles it before."""
+
+    __slots__ = ()
+
+    stored = True
+    settled = False
+    refused = False
 
 
 class ChunkHead(NamedTuple):
@@ -96,7 +106,7 @@ class Chunk:
     decoded on demand, and shared by all readers.
     """
 
-    __slots__ = ("_crc", "_filter_size", "data", "end", "entries", "first", "start", "stop", "timestamp")
+    __slots__ = ("_filter_size", "data", "end", "entries", "first", "start", "stop", "timestamp")
 
     def __init__(self, data: bytes, start: int, head: ChunkHead) -> None:
         self.data = data
@@ -106,7 +116,6 @@ class Chunk:
         self.end = head.first + head.entries
         self.timestamp = head.timestamp
         self._filter_size = head.filter_size
-        self._crc = head.crc
         self.entries: list[Entry] | None = None  # the cached result of ``decode``
 
     @property
@@ -118,16 +127,17 @@ class Chunk:
         start = self.start + HEAD_SIZE
         return self.data[start : start + self._filter_size]
 
-    @property
     def pieces(self) -> tuple[bytes, memoryview]:
-        """The bytes of the chunk for a file, in two pieces so that they are not copied."""
-        head = MARK + self._crc.to_bytes(4, "big")
-        return head, memoryview(self.data)[self.start + _COVERED : self.stop]
+        """Return the bytes of the chunk for a file, with the checksum, in two pieces so that they are not
+        copied.
+        """
+        covered = memoryview(self.data)[self.start + _COVERED : self.stop]
+        return MARK + crc32(covered).to_bytes(4), covered
 
     @property
     def raw(self) -> bytes:
         """A copy of the bytes of the chunk."""
-        return b"".join(self.pieces)
+        return b"".join(self.pieces())
 
     def decode(self) -> list[Entry]:
         """Return the messages."""
@@ -192,12 +202,11 @@ class Chunk:
 
 
 def pack_chunk(first: int, entries: Sequence[bytes], timestamp: int, bloom: bytes = b"") -> Chunk:
-    """Make a chunk of these entries."""
+    """Make a chunk of these entries. Its checksum is computed when it is written to a file."""
     length = len(bloom) + sum(map(len, entries))
     head = _HEAD.pack(MARK, 0, length, len(entries), first, timestamp, len(bloom))
     data = b"".join((head, bloom, *entries))
-    crc = crc32(memoryview(data)[_COVERED:])
-    return Chunk(data, 0, ChunkHead(crc, length, len(entries), first, timestamp, len(bloom)))
+    return Chunk(data, 0, ChunkHead(0, length, len(entries), first, timestamp, len(bloom)))
 
 
 def split(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -23,7 +23,7 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueStorage
 from leveret.router.queue.lifecycle import Declaration
-from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.chunk import Chunk, UncommittedEntry
 from leveret.router.stream.entries import may_name_stream_header
 from leveret.router.stream.filters import SIZE, check_filter
 from leveret.router.stream.first_offset import FIRST_OFFSET, pack_first_offset
@@ -156,7 +156,7 @@ class Stream(UnsettledQueue):
         self.next = offset + 1
         entry: Entry | None = None
         if self.log is not None:
-            entry = Entry(message, offset, now)
+            entry = UncommittedEntry(message, offset)
             self.log.store(entry, message)
         else:
             self.touch()
@@ -183,7 +183,7 @@ class Stream(UnsettledQueue):
         if self.log is None:
             self.touch()
             return ()
-        entries = [Entry(each, offset, now) for offset, each in enumerate(messages, first)]
+        entries = list(map(UncommittedEntry, messages, range(first, self.next)))
         self.log.store_all(entries, messages)
         return entries
 

@@ -92,13 +92,10 @@ class StoredStreamLog:
 
     def store(self, entry: Entry, message: Message) -> None:
         """Store a message in the journal, with the batch of this turn."""
-        entry.stored = True
         self._store.publishes.append((self, entry, message))
 
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
         """Store messages with consecutive offsets."""
-        for entry in entries:
-            entry.stored = True
         self._store.publishes.extend(zip(repeat(self), entries, messages, strict=False))
 
     def append(self, segment: StreamSegment, chunk: Chunk) -> None:
@@ -181,17 +178,17 @@ class StoredStreamLog:
             entries = indexed = 0
         before = entries
         place = self._waiting[0].place
-        pieces: list[bytes | memoryview] = []
-        size = 0
+        head = b""
+        chunks: list[Chunk] = []
         if place == SEGMENT_HEAD:
-            pieces.append(pack_segment_head(self.id, segment))
-            place, size = 0, SEGMENT_HEAD
+            head, place = pack_segment_head(self.id, segment), 0
+        size = len(head)
         index = bytearray()
         end = 0
         while self._waiting and self._waiting[0].segment is segment and size < MOST:
             _, at, chunk = self._waiting.popleft()
             self._size -= chunk.size
-            pieces += chunk.pieces
+            chunks.append(chunk)
             size += chunk.size
             end = chunk.end
             if not entries or at - indexed >= INDEX_EVERY:
@@ -199,6 +196,6 @@ class StoredStreamLog:
                 entries, indexed = entries + 1, at
         self._index = segment.first, entries, indexed
         self._job = WriteStream(
-            self.id, segment.first, place, pieces, size, bytes(index), before * INDEX_ENTRY, end
+            self.id, segment.first, place, head, chunks, size, bytes(index), before * INDEX_ENTRY, end
         )
         self._store.submit(self._job)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from leveret.router.store.files import Files
 from leveret.router.store.streams.files import segment_path
+from leveret.router.stream.chunk import Chunk
 
 OPEN = 64  # number of segments that stay open
 
@@ -18,14 +19,15 @@ OPEN = 64  # number of segments that stay open
 class WriteStream:
     """Write chunks to a segment and sync them; then write to its index.
 
-    ``pieces`` of ``size`` bytes together are joined by the writer, so that the core does not copy them. A
-    segment is created with its head. ``end`` is the offset behind the last of the chunks.
+    ``head`` is the head of a segment to be created, else empty. It is joined with the chunks, ``size`` bytes
+    together, by the writer, which also computes the checksums. ``end`` is the offset behind the last chunk.
     """
 
     stream: int
     segment: int
     place: int
-    pieces: Sequence[bytes | memoryview]
+    head: bytes
+    chunks: Sequence[Chunk]
     size: int
     index: bytes
     index_place: int
@@ -67,7 +69,8 @@ class StreamWriter:
     def _write(self, job: WriteStream) -> None:
         path = segment_path(self._directory, job.stream, job.segment)
         segment = self._descriptor(path, made=not job.place)
-        self._files.write(segment, b"".join(job.pieces), job.place)
+        data = b"".join((job.head, *(piece for chunk in job.chunks for piece in chunk.pieces())))
+        self._files.write(segment, data, job.place)
         self._files.sync(segment)
         if job.index:
             index = self._descriptor(path.with_suffix(".index"), made=not job.index_place)
