@@ -10,7 +10,7 @@ from typing import Protocol
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.encode import END, DeliverHead, ack_frame, nack_frame, pack_tag
-from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.message import Frames, Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import Long
 from leveret.protocol.errors import AmqpError, NotFound
@@ -109,7 +109,7 @@ class Channel:
             head = receiver.wire = DeliverHead(self.number, receiver.tag)
         counted = receiver.counted
         number, frame_max = self.number, self._frame_max
-        parts: list[bytes] = []
+        parts: list[Frames] = []
         start = end = b""
         tag, known = first_tag, None
         for entry in entries:

@@ -5,6 +5,7 @@ Not for what clients send (see ``workloads``).
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from leveret.protocol.amqp import methods as m
@@ -136,7 +137,7 @@ class CollectingOutbox:
     """An outbox whose client reads everything at once."""
 
     def __init__(self) -> None:
-        self.parts: list[bytes] = []
+        self.parts: list[bytes | bytearray] = []
         self.traffic = Traffic()
         self.size = 0
         self.closed = False
@@ -144,7 +145,7 @@ class CollectingOutbox:
     def write(self, data: bytes) -> None:
         self.parts.append(data)
 
-    def extend(self, parts: list[bytes]) -> None:
+    def extend(self, parts: Sequence[bytes | bytearray]) -> None:
         self.parts += parts
 
     def writable(self) -> bool:

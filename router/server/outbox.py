@@ -7,7 +7,7 @@ directly too, because they need not be joined with others. The sending task is s
 to send: many connections never need it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -22,7 +22,7 @@ OVERFULL = 16  # times ``high``
 PIECE = 1 << 18  # bytes joined for one send: copying more delays other tasks, and counts as sent too late
 
 
-Part = bytes | memoryview
+Part = bytes | bytearray | memoryview
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class BufferedOutbox:
         self._chunks.append(data)
         self._grow(len(data))
 
-    def extend(self, parts: list[bytes]) -> None:
+    def extend(self, parts: Sequence[bytes | bytearray]) -> None:
         self._chunks += parts
         self._grow(sum(map(len, parts)))
 

@@ -7,6 +7,7 @@ and the client receives them after the reply.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from leveret.router.persistence.api import Storage
@@ -53,7 +54,7 @@ class Gate:
         else:
             self._outbox.write(data)
 
-    def extend(self, parts: list[bytes]) -> None:
+    def extend(self, parts: Sequence[bytes | bytearray]) -> None:
         """Send deliveries behind the replies that wait."""
         self.write(b"".join(parts))
 

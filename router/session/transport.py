@@ -1,5 +1,6 @@
 """Interfaces of a connection to its transport and its log, in any protocol."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ class Outbox(Protocol):
     """The buffer of bytes that a connection has still to send."""
 
     def write(self, data: bytes) -> None: ...
-    def extend(self, parts: list[bytes]) -> None: ...
+    def extend(self, parts: Sequence[bytes | bytearray]) -> None: ...
     def writable(self) -> bool: ...
     def overfull(self) -> bool:
         """Return True if so many bytes wait that direct replies are dropped."""

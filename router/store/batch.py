@@ -1,5 +1,6 @@
 """The content of one commit batch of the store, from its first change until it is on disk."""
 
+from leveret.protocol.amqp.message import Frames
 from leveret.router.store.exchange_log import StoredExchangeLog
 from leveret.router.store.metadata.statements import Statement
 from leveret.router.store.notes import StoredNotes
@@ -23,7 +24,7 @@ class CommitBatch:
         self.held = False  # a reply waits for the commit
         self.barrier: CommitBarrier | None = None  # of confirms of duplicates, even in an empty batch
         self.statements: list[Statement] = []
-        self.parts: list[bytes] = []
+        self.parts: list[Frames] = []
         self.fresh: dict[Log, int] = {}  # with a position above all their publishes
         self.then: list[Job] = []  # run after the commit
         self.aside: list[Aside] = []  # records that could not be packed; written before the rest

@@ -6,7 +6,7 @@ Packing changes nothing: after an exception all changes are still gathered and c
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.message import Frames, Message
 from leveret.router.queue.entry import Entry
 from leveret.router.store.batch import Log, Touched
 from leveret.router.store.journal.records import Target, pack_publish, pack_publish_to_one
@@ -24,7 +24,7 @@ class PackingError(Exception):
 class Packed:
     """The records of publishes, and for each log a position that all of its publishes are below."""
 
-    parts: list[bytes] = field(default_factory=list)
+    parts: list[Frames] = field(default_factory=list)
     fresh: dict[Log, int] = field(default_factory=dict)
 
 

@@ -30,7 +30,7 @@ class Commit:
     """
 
     statements: Sequence[Statement]
-    parts: Sequence[bytes]
+    parts: Sequence[bytes | bytearray]
     sequence: int
     sync: bool
     aside: Sequence[Aside] = ()

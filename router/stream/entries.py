@@ -16,7 +16,7 @@ from struct import Struct
 
 from leveret.protocol.amqp.constants import FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.header_picker import headers_at, headers_place
-from leveret.protocol.amqp.message import BASIC, END, FLAGS_OFFSET, FRAME, HEADER_FRAME, Message
+from leveret.protocol.amqp.message import BASIC, END, FLAGS_OFFSET, FRAME, HEADER_FRAME, Frames, Message
 from leveret.protocol.amqp.properties import HEADERS, splice_properties
 from leveret.protocol.amqp.table import Long
 
@@ -93,7 +93,7 @@ def _encode_each(messages: Sequence[Message], first: int) -> list[bytes]:
             if not at:
                 entries.append(encode_entry(message, offset))
                 continue
-            properties = frames[FLAGS_OFFSET : at - 4]
+            properties = bytes(frames[FLAGS_OFFSET : at - 4])
             unpack, pack = _layout(len(route), len(properties))
         size, headers = unpack(frames)
         whole, length = len(frames) + _ENTRY_SIZE, message.size
@@ -116,7 +116,7 @@ def _encode_each(messages: Sequence[Message], first: int) -> list[bytes]:
 
 
 @lru_cache(256)
-def _layout(route: int, properties: int) -> tuple[Callable[[bytes], tuple[int, int]], Callable[..., bytes]]:
+def _layout(route: int, properties: int) -> tuple[Callable[[Frames], tuple[int, int]], Callable[..., bytes]]:
     """Return two functions for messages with routes and with properties before the headers of so many bytes.
 
     The first returns the sizes of the header frame and of its headers; the second packs an entry up to the
@@ -127,7 +127,7 @@ def _layout(route: int, properties: int) -> tuple[Callable[[bytes], tuple[int, i
     return sizes.unpack_from, Struct(f"{beginning}{properties}sI{len(_OFFSET_ENTRY)}sQ").pack
 
 
-def _has_header(message: Message, header: bytes, size: int) -> bool:
+def _has_header(message: Message, header: Frames, size: int) -> bool:
     """Return True if a message's frames can be stored as they are, begin with ``header`` and have ``size``
     bytes.
     """
@@ -135,14 +135,14 @@ def _has_header(message: Message, header: bytes, size: int) -> bool:
     return message.channel == CHANNEL and len(frames) == size and frames.startswith(header)
 
 
-def _split(frames: bytes) -> tuple[bytes, bytes, int]:
+def _split(frames: Frames) -> tuple[bytes, bytes, int]:
     """Return the header frame with the header ``OFFSET``: the parts before and behind its eight bytes; and
     where the header frame ends in ``frames``.
     """
     size: int = FRAME.unpack_from(frames)[2]
     start = size + FRAME_OVERHEAD
     if frames.find(_OFFSET_NAME, FLAGS_OFFSET, start) >= 0:  # possibly a header of the publisher
-        ones, twos = _replaced(frames[:start], _ONES), _replaced(frames[:start], _TWOS)
+        ones, twos = _replaced(bytes(frames[:start]), _ONES), _replaced(bytes(frames[:start]), _TWOS)
         place = next(index for index, (one, two) in enumerate(zip(ones, twos, strict=True)) if one != two)
         return ones[:place], ones[place + 8 :], start
     at, end = headers_at(frames)

@@ -70,7 +70,8 @@ class FormatError(Exception):
         self.path = path
 
 
-Unsynced = tuple[Sequence[bytes], int]  # the parts of a batch and its sequence, until they are on disk
+Parts = Sequence[bytes | bytearray]  # of a batch
+Unsynced = tuple[Parts, int]  # the parts of a batch and its sequence, until they are on disk
 
 
 class Header(NamedTuple):
@@ -115,7 +116,7 @@ def pack_header(number: int, header: Header) -> bytes:
     return head + CRC.pack(crc32(head))
 
 
-def pack_batch(mark: bytes, parts: Sequence[bytes], sequence: int, synced: int) -> bytearray:
+def pack_batch(mark: bytes, parts: Parts, sequence: int, synced: int) -> bytearray:
     """Return the bytes of a batch with all ``parts`` as its payload."""
     length = sum(map(len, parts))
     end = BATCH_HEADER.size + length
@@ -156,9 +157,7 @@ class JournalFile:
         """True if the next batch belongs into another file."""
         return self.end >= self._size
 
-    def append(
-        self, parts: Sequence[bytes], sequence: int, *, sync: bool, before: Sequence[Unsynced] = ()
-    ) -> None:
+    def append(self, parts: Parts, sequence: int, *, sync: bool, before: Sequence[Unsynced] = ()) -> None:
         """Write a batch, and sync it with all before it if ``sync``.
 
         ``before`` are batches of a file that failed; they are put in front, in the same write. After an

@@ -108,7 +108,9 @@ def expiry(deadline: int, wall_offset: int) -> int:
     return max(1, min(deadline, DEADLINE_MAX) - wall_offset) if deadline else 0
 
 
-def pack_publish(targets: Sequence[Target], route: bytes, frames: bytes) -> tuple[bytes, bytes, bytes]:
+def pack_publish(
+    targets: Sequence[Target], route: bytes, frames: bytes | bytearray
+) -> tuple[bytes, bytes, bytes | bytearray]:
     """Return a publish record, in pieces so that the body is not copied."""
     if len(targets) == 1:
         return pack_publish_to_one(*targets[0], len(route), len(frames)), route, frames

@@ -79,7 +79,7 @@ def stream_messages(
                 for chunk in chunks:
                     _must_follow(path, place + chunk.start, offset, chunk.first, known)
                     for entry in chunk.decode():
-                        frames = entry.message.frames
+                        frames = bytes(entry.message.frames)
                         yield StoredMessage(entry.position, chunk.timestamp, 0, entry.message.route, frames)
                     offset = chunk.end
                 place += chunks[-1].stop

@@ -25,7 +25,7 @@ from sys import byteorder
 from typing import NamedTuple
 from zlib import crc32
 
-from leveret.protocol.amqp.message import HEADER_FRAME, body_size
+from leveret.protocol.amqp.message import HEADER_FRAME, Frames, body_size
 from leveret.protocol.amqp.traits import Traits
 from leveret.router.store.journal.records import Range, ranges
 
@@ -249,8 +249,8 @@ class PageParts:
 
     __slots__ = ("_parts", "_queue_id", "_size")
 
-    def __init__(self, queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes]]) -> None:
-        parts: list[bytes] = []
+    def __init__(self, queue_id: int, entries: Iterable[tuple[int, int, int, bytes, Frames]]) -> None:
+        parts: list[Frames] = []
         pack = _ENTRY.pack
         for position, deadline, returns, route, frames in entries:
             parts += (pack(position, deadline, returns, len(route), len(frames)), route, frames)
