@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -243,7 +244,7 @@ class PendingRequest:
         self._connection = connection
         self._wire = wire
         self.received = 0  # bytes of the body that have arrived
-        self._body = bytearray()
+        self._body = BytesIO()  # returns its content without a copy, unlike a bytearray
         self._complete = False
         self._answered = False
 
@@ -271,7 +272,7 @@ class PendingRequest:
                     return None
                 raise _malformed(error) from None
             if isinstance(event, h11.Data):
-                self._body += event.data
+                self._body.write(event.data)
                 self.received += len(event.data)
                 if self.received > most:
                     raise _too_large(most)
@@ -279,8 +280,8 @@ class PendingRequest:
                 self._complete = True
             else:
                 return None
-        body = bytes(self._body)
-        self._body.clear()
+        body = self._body.getvalue()
+        self._body = BytesIO()
         return body
 
     def take_continue(self) -> bytes | None:
@@ -329,7 +330,7 @@ class PendingRequest:
         if self._answered:
             raise RuntimeError("the request is answered already")
         self._answered = True
-        self._body.clear()  # the connection may stay open for long
+        self._body = BytesIO()  # the connection may stay open for long
 
     def _skip_body(self) -> bool:
         """Skip the rest of the body; return True if the start of the next request is known."""

@@ -1,4 +1,5 @@
 import base64
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 
@@ -257,6 +258,23 @@ def test_short_body_of_a_refused_request_is_skipped(head, body, status, together
     assert seen(requests(wire, (b"" if together else body) + THREE)) == READ
 
 
+def test_large_body_is_returned_without_a_copy():
+    size, piece = 4_000_000, 1 << 16
+    wire = connection()
+    pending = pending_in(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size, wire)
+    tracemalloc.start()
+    try:
+        for start in range(0, size, piece):
+            assert pending.body(size) is None
+            wire.receive(bytes(min(piece, size - start)))
+        tracemalloc.reset_peak()
+        body = pending.body(size)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+    finally:
+        tracemalloc.stop()
+    assert body == bytes(size)
+
+
 def test_stream_that_ends_in_a_refused_body_ends_the_connection():
     wire = connection()
     refusal(b"POST /% HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nab", wire)
@@ -424,4 +442,4 @@ def test_an_answered_request_keeps_no_body(complete):
     assert (pending.body(BODY_MAX) is not None) is complete
     assert pending.received == (90 if complete else 80)
     pending.respond(Response(status=503))
-    assert not pending._body
+    assert not pending._body.getvalue()
