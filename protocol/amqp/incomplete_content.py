@@ -47,7 +47,9 @@ class IncompleteContent:
         self.size = -1  # size of the body in bytes, known from the header on
         self._left = 0
         self.kept = True
-        self.regular = True  # False after frames that no ``LargeBody`` takes
+        self.regular = (
+            True  # False if a ``LargeBody`` met frames that do not fit; then there is no further one
+        )
         self.head = 0  # bytes of memory that method and header take up
         self._traits = NO_TRAITS
 

@@ -139,9 +139,7 @@ class CommandReader:
         return commands
 
     def body_room(self) -> memoryview | None:
-        """Return where the next bytes of the stream may be read to: into a large message. None if ``receive``
-        must have them.
-        """
+        """Return the place in a large message for the next bytes; None if they are for ``receive``."""
         if self._large is None and (len(self._partial) != 2 or not self._begin_large()):
             return None
         assert self._large is not None
@@ -166,8 +164,10 @@ class CommandReader:
         return True
 
     def body_arrived(self, count: int) -> bytes:
-        """Count bytes that were read to ``body_room``; return those that ``receive`` must have: none as long
-        as they are the frames of the large message, whose command ``receive(b"")`` returns.
+        """Count bytes that were read into ``body_room``; return the bytes to pass to ``receive``.
+
+        These are none while the frames are those of the large message. After the last frame, ``receive(b"")``
+        returns its command. After any other frame, ``receive`` parses what has arrived of the message.
         """
         large = self._large
         assert large is not None

@@ -17,7 +17,7 @@ from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, PEER, Bounds
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"  # the queue of direct replies (RabbitMQ, "Direct Reply-to")
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 HAS_HEADERS, HAS_COPIES, HAS_DIRECT_REPLY = 1, 2, 4
-INTERNED = 1024  # traits that are shared between messages; those with an expiration have no bound
+INTERNED = 1024  # latest traits that are shared; each expiration and each user id makes others
 
 
 class Traits:
@@ -25,9 +25,10 @@ class Traits:
 
     ``has_headers``: there is a headers table. ``has_copies``: it has a header CC or BCC.
     ``has_direct_reply``: the reply address is the pseudo-queue ``amq.rabbitmq.reply-to``. ``plain``: nothing
-    has to be checked or replaced before the message is routed by its routing key. ``handling`` is the same
-    object for messages that are published alike: all plain ones that are persistent, or that are not,
-    whatever their priority and their headers; others have to have the same traits.
+    has to be checked or replaced before the message is routed by its routing key. ``handling``: messages with
+    the same object here are handled alike when they are published. All plain persistent messages have one
+    such object, and all plain transient ones another, whatever their priorities and headers; for any other
+    message it is its traits.
     """
 
     __slots__ = (
@@ -155,7 +156,7 @@ def scan(raw: bytes) -> Traits | None:  # noqa: PLR0912 - a test for each proper
             if at > len(raw):
                 return None
             marks = HAS_HEADERS
-            if _match_entries(raw, start, at).end() != at and _has_copies(raw, start, at, MAX_DEPTH - 1):
+            if _match_entries(raw, start, at).end() != at and _walk(raw, start, at, MAX_DEPTH - 1):
                 marks |= HAS_COPIES
         if flags & props.DELIVERY_MODE:
             mode = raw[at]
@@ -186,13 +187,13 @@ def scan(raw: bytes) -> Traits | None:  # noqa: PLR0912 - a test for each proper
                 at += 1 + raw[at]
     except (IndexError, _Unknown):
         return None
-    # A length never leads back, so that a list that ends where it must has no part behind the end.
+    # Offsets only grow: if the last part ends with the list, no part before it was longer than the list.
     return _interned(mode, priority, expiration, user_id, marks) if at == len(raw) else None
 
 
-def _has_copies(raw: bytes, at: int, end: int, depth: int, match: _Match = _match_entries) -> bool:
-    """Check the table from ``at`` to ``end``; with ``_match_values``, check an array. Return True if the
-    table has an entry CC or BCC.
+def _walk(raw: bytes, at: int, end: int, depth: int, match: _Match = _match_entries) -> bool:
+    """Check the table in ``raw[at:end]``; return True if it has an entry CC or BCC. With ``_match_values``,
+    check an array.
 
     Tables and arrays may be nested to ``depth`` levels, besides the nested ones that the patterns match.
     Raises _Unknown or IndexError if the bytes may be malformed or beyond the bounds of ``decode_table``.
@@ -219,7 +220,7 @@ def _has_copies(raw: bytes, at: int, end: int, depth: int, match: _Match = _matc
             if kind in b"AF":
                 if depth == 1:
                     raise _Unknown
-                _has_copies(raw, start, at, depth - 1, _match_values if kind == ARRAY else _match_entries)
+                _walk(raw, start, at, depth - 1, _match_values if kind == ARRAY else _match_entries)
         else:
             value = _match_value(raw, at, end)
             if value is None:

@@ -36,7 +36,7 @@ class CoreWorkload:
 
 @dataclass(frozen=True, slots=True)
 class TrafficSlice:
-    """Bytes of one read from the publisher, and of the next one from the consumer, which acknowledges."""
+    """The publishes of one read from the publisher, and the acks of the read from the consumer after it."""
 
     publishes: bytes
     acks: bytes

@@ -84,7 +84,7 @@ class Queue(QueueDeliveries):
         self.bytes += message.size
         ready = self.ready
         if type(ready) is Fifo:
-            ready.back.append(entry)  # as ``push`` does
+            ready.back.append(entry)  # as ``push`` does, which would be one more call for each message
         else:
             ready.push(entry)
         log, awaited = self.log, None

@@ -49,8 +49,8 @@ class Publishing:
         """Return the message to enqueue, and its queues. It is a new message if properties had to change.
 
         Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and
-        NotImplemented_ (immediate), and TakesLong if routing takes longer than this turn may: its slices go
-        on, and raise nothing.
+        NotImplemented_ (immediate). Raises TakesLong, with the remaining slices, if routing does not end in
+        this turn; the slices raise nothing.
         """
         if message.bits & IMMEDIATE:
             raise NotImplemented_("immediate=true")
@@ -76,7 +76,7 @@ class Publishing:
     def _resolve_quickly(
         self, message: Message, plan: RoutePlan | None
     ) -> tuple[Message, Sequence[Target]] | None:
-        """Do the same as ``resolve`` for a message that each exchange must look at, or whose route is new.
+        """Do the same as ``resolve`` for a message that has to be routed by itself, or whose route is new.
 
         Returns None if that takes several slices, and for a route that has occurred before: ``resolve`` then
         makes a plan.

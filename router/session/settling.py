@@ -67,7 +67,7 @@ class Settling:
         self._take_each("requeue" if requeue else "reject", tags)
 
     def recover(self) -> None:
-        """Requeue all held messages, also in a transaction. It may be ``unfinished``."""
+        """Requeue all held messages, also in a transaction; the work may be ``unfinished``."""
         self._work.begin("requeueing", self._settle_through("requeue", 0, self.settle))
 
     def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
