@@ -143,18 +143,19 @@ class Chunk:
         """Return the messages."""
         data, at = self.data, self.start + HEAD_SIZE + self._filter_size
         entries: list[Entry] = []
-        append = entries.append
+        append, unpack, head = entries.append, ENTRY.unpack_from, ENTRY.size
         last = b""
         for offset in range(self.first, self.end):
-            route_size, size, frames_size = ENTRY.unpack_from(data, at)
-            at += ENTRY.size
+            route_size, size, frames_size = unpack(data, at)
+            at += head
             if len(last) == route_size and data.startswith(last, at):
                 route = last
             else:
                 last = route = data[at : at + route_size]
             at += route_size
-            append(StreamEntry(StreamMessage(route, size, data[at : at + frames_size]), offset))
-            at += frames_size
+            end = at + frames_size
+            append(StreamEntry(StreamMessage(route, size, data[at:end]), offset))
+            at = end
         return entries
 
     def is_sound(self) -> bool:
