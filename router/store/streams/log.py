@@ -56,6 +56,7 @@ class StoredStreamLog:
         "_index",
         "_job",
         "_place",
+        "_removed",
         "_segment",
         "_size",
         "_store",
@@ -80,6 +81,9 @@ class StoredStreamLog:
         self._goal = 0  # offsets below this one are written without waiting for FLUSH bytes
         self._segment = -1  # first offset of the segment that was written to last
         self._place = 0  # end of the written data in that segment
+        # Removals by retention that may not be on disk: their batches, and the first offsets of the last
+        # segments that they remove.
+        self._removed: deque[tuple[int, int]] = deque()
         self._index = -1, 0, 0  # a segment; the number of entries in its index; the place of the last entry
 
     def recovered(self, found: RecoveredStream) -> None:
@@ -100,6 +104,7 @@ class StoredStreamLog:
 
     def append(self, segment: StreamSegment, chunk: Chunk) -> None:
         """Add a chunk to be written, with others once they are ``FLUSH`` bytes."""
+        self._drop_removed()
         self._waiting.append(_Waiting(segment, segment.size, chunk))
         self._size += chunk.size
         if self._size >= FLUSH and self._job is None:
@@ -113,11 +118,8 @@ class StoredStreamLog:
         self._store.submit(ReadStream(self.id, request, end, self._place))
 
     def remove(self, segments: Sequence[StreamSegment]) -> None:
-        firsts = {segment.first for segment in segments}
-        if self._waiting and self._waiting[0].segment.first in firsts:
-            self._waiting = deque(each for each in self._waiting if each.segment.first not in firsts)
-            self._size = sum(each.chunk.size for each in self._waiting)
-        self._store.submit_after_commit(RemoveStream(self.id, sorted(firsts)))
+        self._removed.append((self._store.batch, segments[-1].first))
+        self._store.submit_after_commit(RemoveStream(self.id, [segment.first for segment in segments]))
 
     # -- calls of the store ----------------------------------------------------------------------------------
 
@@ -131,6 +133,7 @@ class StoredStreamLog:
 
         ``Retirement.flushed`` is called when it has been written.
         """
+        self._drop_removed()
         self._settle()
         if self.written >= below:
             return False
@@ -150,6 +153,7 @@ class StoredStreamLog:
         """Continue after chunks were written and synced."""
         self._job = None
         self.written = job.end
+        self._drop_removed()
         self._settle()
         self._segment, self._place = job.segment, job.place + job.size
         self.stream.written(job.end)
@@ -169,6 +173,18 @@ class StoredStreamLog:
         self._waiting.clear()
         self._size = 0
         return [RemoveStream(self.id, [segment.first for segment in self.stream.segments])]
+
+    def _drop_removed(self) -> None:
+        """Drop the waiting chunks of segments that retention has removed, once the removal is on disk.
+
+        After a crash before that, the segments would begin with a written one of those that were removed, and
+        lack the dropped ones behind it.
+        """
+        removed, waiting = self._removed, self._waiting
+        while removed and removed[0][0] <= self._store.committed_batch:
+            _, last = removed.popleft()
+            while waiting and waiting[0].segment.first <= last:
+                self._size -= waiting.popleft().chunk.size
 
     def _write(self) -> None:
         """Submit a job for the next chunks of one segment."""

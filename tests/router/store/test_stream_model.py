@@ -194,5 +194,21 @@ class StreamModel(RuleBasedStateMachine):
             assert found == [body for body, _ in self.log[self.stream.first :]]
 
 
+def test_crash_before_a_removal_by_retention_is_on_disk_leaves_no_gap():
+    """The first of the removed segments is in a file, the second still waits to be written."""
+    model = StreamModel()
+    model.begin(segment=0, limit=3000)
+    model.publish(count=7, size=400, value=None)
+    for _ in range(7):
+        model.work(steps=1)
+    model.crash(power=False, seed=0)
+    firsts = [segment.first for segment in model.stream.segments]
+    assert firsts == list(range(firsts[0], 7))
+    model.attach(prefetch=2, start="first", wanted=None)
+    model.finish()
+    model.check()
+    model.teardown()
+
+
 TestStream = pytest.mark.slow(StreamModel.TestCase)
 TestStream.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
