@@ -279,6 +279,9 @@ class _Conversation:
                     held.grow_to(pending.received)
                 if self._wire.finished:
                     raise trio.BrokenResourceError("the client disconnected in the middle of a request")
+                if pending.unread:
+                    await trio.lowlevel.checkpoint()
+                    continue
                 if (answer := pending.take_continue()) is not None:
                     await self._stream.send_all(answer)
                 self._wire.receive(bytes(await self._stream.receive_some(self._read_size)))
@@ -356,9 +359,7 @@ class _Conversation:
                 raise HttpError(503, "too many large responses are being sent; try again", RETRY)
 
     async def _listen(self) -> None:
-        """Raise BrokenResourceError if the client disconnects; at most one read of a further request is
-        buffered.
-        """
+        """Raise BrokenResourceError if the client disconnects; buffer at most one read of a next request."""
         data = bytes(await self._stream.receive_some(self._read_size))
         if not data:
             raise trio.BrokenResourceError("the client disconnected before the response")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.protocol.http import (
+    PARTS,
     HeadLimits,
     HttpConnection,
     HttpError,
@@ -290,6 +291,22 @@ CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 def test_chunked_body_of_a_refused_request_is_skipped_if_it_is_complete(came, goes_on):
     wire = connection()
     [answer] = pending_in(CHUNKED + came, wire).respond(HttpError(404).response)
+    assert (b"Connection: close" not in answer) is goes_on
+    assert wire.finished is not goes_on
+
+
+def test_few_of_many_small_chunks_are_read_at_once():
+    pending = pending_in(CHUNKED + 3 * PARTS * b"1\r\na\r\n" + b"0\r\n\r\n")
+    for turn in range(1, 4):
+        assert (pending.body(4 * PARTS), pending.unread, pending.received) == (None, True, turn * PARTS)
+    assert (pending.body(4 * PARTS), pending.unread) == (3 * PARTS * b"a", False)
+
+
+@pytest.mark.parametrize(("parts", "goes_on"), [(PARTS - 1, True), (PARTS + 1, False)])
+def test_connection_of_a_refused_request_ends_if_its_body_has_many_chunks(parts, goes_on):
+    wire = connection()
+    body = parts * b"1\r\na\r\n" + b"0\r\n\r\n"
+    [answer] = pending_in(CHUNKED + body, wire).respond(HttpError(404).response)
     assert (b"Connection: close" not in answer) is goes_on
     assert wire.finished is not goes_on
 
