@@ -10,8 +10,7 @@ from decimal import Decimal
 from struct import Struct
 from typing import TypeAlias
 
-from leveret.protocol.amqp.message import FLAGS_OFFSET, Frames, Message
-from leveret.protocol.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, HEADERS
+from leveret.protocol.amqp.message import Message, headers_at
 from leveret.protocol.amqp.table import KEPT, Bounds, Table, Value, decode_value
 from leveret.protocol.errors import SyntaxError_
 
@@ -73,7 +72,7 @@ class HeaderNames:
         Of a table only the entries with these names are in the result, and arrays are empty, unless they are
         needed as wholes.
         """
-        data = header_bytes(message)
+        data = message.header_bytes
         at, end = headers_at(data)
         found: Table = {}
         if at < end and self.children:
@@ -84,7 +83,7 @@ class HeaderNames:
 
     def pick_in_slices(self, message: Message) -> Generator[None, None, Table]:
         """Do the same as ``pick`` in slices, for headers of any size."""
-        data = header_bytes(message)
+        data = message.header_bytes
         start, stop = headers_at(data)
         found: Table = {}
         nested: Nested = [(start, stop, self, found)]
@@ -93,32 +92,6 @@ class HeaderNames:
                 at = _pick(data, at, end, names, table, nested, STEPS)  # noqa: PLW2901
                 yield
         return found
-
-
-def header_bytes(message: Message) -> bytes:
-    """Return ``bytes``, also for a large message, that begin with its content header frame."""
-    frames = message.frames
-    return frames if isinstance(frames, bytes) else message.header_frame
-
-
-def headers_at(frames: Frames) -> tuple[int, int]:
-    """Return where the entries of the headers begin and end in the frames of a message."""
-    if not frames[FLAGS_OFFSET] & HEADERS >> 8:
-        return 0, 0
-    at = headers_place(frames)
-    start: int = at + 4
-    return start, start + _LENGTH(frames, at)[0]
-
-
-def headers_place(frames: Frames) -> int:
-    """Return where the headers table of a message is in its frames, or would be."""
-    flags = frames[FLAGS_OFFSET]
-    at = FLAGS_OFFSET + 2
-    if flags & CONTENT_TYPE >> 8:
-        at += 1 + frames[at]
-    if flags & CONTENT_ENCODING >> 8:
-        at += 1 + frames[at]
-    return at
 
 
 def value_end(data: bytes, at: int) -> int:

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from leveret.protocol.amqp.constants import SHORTSTR_MAX
 from leveret.protocol.amqp.table import (
-    KEPT,
     PEER,
     Bounds,
     Remove,
@@ -90,6 +89,11 @@ def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Proper
     return properties
 
 
+def _behind_table(data: bytes, offset: int) -> int:
+    end: int = offset + 4 + _LENGTH.unpack_from(data, offset)[0]
+    return end
+
+
 def decode_without_headers(data: bytes, offset: int) -> Properties:
     """Decode the properties of a message that was accepted before, except for its headers."""
     properties = Properties()
@@ -97,7 +101,7 @@ def decode_without_headers(data: bytes, offset: int) -> Properties:
     offset += 2
     for name, read in present(flags):
         if read is decode_table:
-            offset += 4 + _LENGTH.unpack_from(data, offset)[0]
+            offset = _behind_table(data, offset)
         else:
             value, offset = read(data, offset)
             setattr(properties, name, value)
@@ -138,7 +142,7 @@ def splice_properties(
     for name, flag, read, write in _PROPERTIES:
         piece = b""
         if flags & flag:
-            _, end = decode_table(raw, offset, KEPT) if read is decode_table else read(raw, offset)
+            end = _behind_table(raw, offset) if read is decode_table else read(raw, offset)[1]
             piece = raw[offset:end]
             offset = end
         if name == "headers" and headers:

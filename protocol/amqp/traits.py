@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from leveret.protocol.amqp import properties as props
 from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
-from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, PEER, Bounds
+from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, PEER, Bounds, lengths
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"  # the queue of direct replies (RabbitMQ, "Direct Reply-to")
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
@@ -96,11 +96,6 @@ def read_traits(raw: bytes, bounds: Bounds = PEER) -> Traits:
 # -- the scan ------------------------------------------------------------------------------------------------
 
 
-def _lengths(count: int) -> bytes:
-    """Return a pattern for a length octet less than ``count``, followed by that number of octets."""
-    return b"(?:%b)" % b"|".join(re.escape(b"%c" % size) + b".{%d}" % size for size in range(count))
-
-
 _Match = Callable[[bytes, int, int], re.Match[bytes]]
 
 
@@ -116,13 +111,13 @@ def _matching(pattern: bytes) -> _Match:
 # match takes 0.06 us an entry, a loop in Python 0.15 us.
 _VALUE = b"(?:%b)" % b"|".join(
     [
-        rb"[Sx]\0\0\0" + _lengths(128),
+        rb"[Sx]\0\0\0" + lengths(128),
         rb"V|[Ii].{4}|[tbB].|[lLT].{8}|[su]..|D.{5}",
         rb"A\0\0\0(?:\0|\x02VV)|F\0\0\0\0",
         rb"d(?![\x7f\xff][\xf0-\xff]).{8}|f(?![\x7f\xff][\x80-\xff]).{4}",  # finite floats
     ]
 )
-_NAME = _lengths(64).replace(b"\x02", b"\x02(?!CC)").replace(b"\x03", b"\x03(?!BCC)")
+_NAME = lengths(64).replace(b"\x02", b"\x02(?!CC)").replace(b"\x03", b"\x03(?!BCC)")
 _match_value = re.compile(_VALUE, re.DOTALL).match
 _match_values = _matching(b"(?:%b){0,%d}" % (_VALUE, MAX_ENTRIES))
 _match_entries = _matching(b"(?:%b%b){0,%d}" % (_NAME, _VALUE, MAX_ENTRIES))

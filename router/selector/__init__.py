@@ -7,7 +7,7 @@ for the time of evaluation (see ``exchange/routing``). A selector is compiled on
 
 from typing import TYPE_CHECKING
 
-from leveret.protocol.amqp.header_picker import HeaderNames, header_bytes, is_small
+from leveret.protocol.amqp.header_picker import HeaderNames, is_small
 from leveret.protocol.amqp.message import FLAGS_OFFSET
 from leveret.protocol.amqp.properties import Properties, decode_without_headers
 from leveret.router.selector.errors import SelectorError
@@ -63,7 +63,7 @@ class Selector:
 
 def fields_of(message: "Message") -> Properties:
     """Return the properties of a message without its headers."""
-    return decode_without_headers(header_bytes(message), FLAGS_OFFSET)
+    return decode_without_headers(message.header_bytes, FLAGS_OFFSET)
 
 
 def compile_in_slices(text: str) -> Slicing[Selector]:

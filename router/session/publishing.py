@@ -188,7 +188,7 @@ class Publishing:
         keys = [routing_key]
         blind: list[str] = []
         if traits.has_copies:
-            headers = message.headers
+            headers = message.some_headers("CC", "BCC")
             check_copies(headers)
             keys = routing_keys(routing_key, headers)
             if "BCC" in headers:

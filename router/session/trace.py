@@ -32,7 +32,7 @@ class SessionTrace:
     def published(self, given: Message, message: Message, queues: Sequence[Target]) -> None:
         """Copy a routed message; ``given`` is the message as its publisher sent it."""
         if self._is_read():
-            keys = routing_keys(given.routing_key, given.headers)
+            keys = routing_keys(given.routing_key, given.some_headers("CC", "BCC"))
             copy = published(message, keys, [queue.name for queue in queues], self._origin)
             self._broker.trace(self._vhost, copy)
 

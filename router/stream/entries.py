@@ -15,8 +15,17 @@ from functools import lru_cache
 from struct import Struct
 
 from leveret.protocol.amqp.constants import FRAME_HEADER, FRAME_OVERHEAD
-from leveret.protocol.amqp.header_picker import headers_at, headers_place
-from leveret.protocol.amqp.message import BASIC, END, FLAGS_OFFSET, FRAME, HEADER_FRAME, Frames, Message
+from leveret.protocol.amqp.message import (
+    BASIC,
+    END,
+    FLAGS_OFFSET,
+    FRAME,
+    HEADER_FRAME,
+    Frames,
+    Message,
+    headers_at,
+    headers_place,
+)
 from leveret.protocol.amqp.properties import HEADERS, splice_properties
 from leveret.protocol.amqp.table import Long
 

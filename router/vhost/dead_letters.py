@@ -19,7 +19,14 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import Reason
 from leveret.router.queue.queue import Queue
 from leveret.router.turns.backlog import Slicing
-from leveret.router.vhost.death_headers import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
+from leveret.router.vhost.death_headers import (
+    FEW_COPIES,
+    copies_so_far,
+    count_copies,
+    deaths_of,
+    is_cycle,
+    make_letter,
+)
 from leveret.router.vhost.drops import DropReason, Drops
 
 if TYPE_CHECKING:
@@ -105,10 +112,11 @@ class DeadLetters:
                 own_key=dead.routing_key,
                 wall=self._host.wall,
             )
-            keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
+            keys = [*routing_keys(letter.routing_key, letter.some_headers("CC", "BCC")), *letter.blind_keys]
             dropped = "dead_letter_unroutable"
             found = yield from dead.vhost.routes.route_in_slices(exchange, keys, letter)
-            targets = [target for target in found if not is_cycle(letter, target.name)]
+            deaths = deaths_of(letter)
+            targets = [target for target in found if not is_cycle(deaths, target.name)]
             if len(targets) < len(found):
                 dropped = "dead_letter_cycle"
             counted = count_copies(letter, message, dead.reason, len(targets))

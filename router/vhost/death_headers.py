@@ -7,7 +7,7 @@ copies that dead-lettering makes of one message. Queues decide when a message is
 Source: RabbitMQ, "Dead Letter Exchanges".
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from leveret.protocol.amqp.message import Message
@@ -34,7 +34,7 @@ def make_letter(
     The per-message TTL is removed, so that the message cannot expire again in another queue; x-death keeps
     its value. If the queue has a dead-letter routing key, CC and BCC are removed too.
     """
-    headers = message.headers
+    headers = message.some_headers("CC", "x-death")
     keys = [message.routing_key, *copies(headers, "CC")]
     changed: dict[str, Any] = {"x-death": _deaths(message, keys, queue, reason, wall)}
     if own_key is not None:
@@ -78,7 +78,7 @@ def deaths_of(message: Message) -> list[Death]:
 
     A publisher may have written the header, so any field may be missing or of another type.
     """
-    deaths = message.headers.get("x-death")
+    deaths = message.header("x-death")
     if not isinstance(deaths, list):
         return []
     return [_counted(death) for death in deaths if isinstance(death, dict)]
@@ -131,11 +131,10 @@ def last_death(message: Message) -> LastDeath | None:
     return None
 
 
-def is_cycle(message: Message, queue_name: str) -> bool:
-    """Return True if a dead letter would return to a queue that it has left before, and no consumer has
-    rejected it since.
+def is_cycle(deaths: Sequence[Death], queue_name: str) -> bool:
+    """Return True if a dead letter with these deaths would return to a queue that it has left before, and no
+    consumer has rejected it since.
     """
-    deaths = deaths_of(message)
     for index, death in enumerate(deaths):
         if death.get("queue") == queue_name:
             return all(other.get("reason") != "rejected" for other in deaths[: index + 1])
@@ -148,7 +147,7 @@ def copies_so_far(message: Message, reason: Reason) -> int:
     A rejection by a consumer restarts the count at 1, as in cycle detection: the number of copies then grows
     no faster than consumers reject messages.
     """
-    copies = message.headers.get(COPIES)
+    copies = message.header(COPIES)
     return copies if reason != "rejected" and is_integer(copies) and copies > 1 else 1
 
 
@@ -162,11 +161,12 @@ def count_copies(letter: Message, message: Message, reason: Reason, targets: int
     copies = before * targets
     if targets > 1 and before > 1 and copies > COPIES_MAX:
         return None
-    again = "x-death" in message.headers and reason != "rejected"
+    headers = message.some_headers(COPIES, "x-death")
+    again = "x-death" in headers and reason != "rejected"
     change: Long | Remove
     if targets > FEW_COPIES or (targets > 1 and again):
         change = Long(copies)
-    elif reason == "rejected" and COPIES in message.headers:
+    elif reason == "rejected" and COPIES in headers:
         change = REMOVE
     else:
         return letter

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.protocol.amqp import methods as m
-from leveret.protocol.amqp.message import Message, pack_frames, pack_route, unpack_route
+from leveret.protocol.amqp.message import CACHED_BYTES, Message, pack_frames, pack_route, unpack_route
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
 from leveret.protocol.amqp.traits import traits_of
@@ -121,3 +123,27 @@ def test_flags(mandatory, immediate):
     method = m.BasicPublish("x", "k", mandatory, immediate)
     ((_, message),) = CommandReader(0, 99).receive(publish(1, b"x", method=method))
     assert (message.mandatory, message.immediate) == (mandatory, immediate)
+
+
+@given(PROPERTIES, st.integers(0, 6000), st.sampled_from((0, 5000)))
+def test_some_headers_are_read_as_they_are_among_all(properties, filler, size):
+    headers = (properties.headers or {}) | {"filler": "x" * filler}
+    properties = replace(properties, headers=headers)
+    message = Message.build("", "", properties, bytes(size))
+    for name in (*headers, "CC"):
+        assert message.some_headers(name, "x-death").get(name) == headers.get(name)
+        assert message.header(name) == headers.get(name)
+        assert (name in message.some_headers(name)) == (name in headers)
+
+
+def test_of_headers_with_one_name_the_first_is_read():
+    table = (
+        b"\x02CCV"
+        + b"\x01aI\x00\x00\x00\x01"
+        + b"\x00V" * CACHED_BYTES
+        + b"\x01aI\x00\x00\x00\x02"
+        + b"\x02CCt\x01"
+    )
+    raw = b"\x20\x00" + len(table).to_bytes(4) + table
+    message = Message.from_frames(b"\0\0", pack_frames(1, raw, b""))
+    assert message.some_headers("a", "CC", "b") == {"a": 1, "CC": None}

@@ -10,6 +10,7 @@ from pamqp import decode as pamqp_decode
 from pamqp import encode as pamqp_encode
 
 from leveret.protocol.amqp.table import (
+    FEW,
     MAX_DEPTH,
     MAX_ENTRIES,
     REMOVE,
@@ -17,6 +18,7 @@ from leveret.protocol.amqp.table import (
     Timestamp,
     decode_table,
     encode_table,
+    find_entries,
     splice_table,
 )
 from leveret.protocol.errors import AmqpError, SyntaxError_
@@ -251,6 +253,34 @@ def test_splice_equals_an_update(table, replace):
     spliced = decode(splice_table(encode_table(table), replace))
     expected = {name: value for name, value in (table | replace).items() if value is not REMOVE}
     assert typed(spliced) == typed(expected)
+
+
+LONG_NAME, LONG_TEXT = "n" * 64, "v" * 128  # which the pattern for large tables does not know
+LARGE_TABLES = st.dictionaries(
+    st.one_of(escaped(20), st.sampled_from(("CC", LONG_NAME))),
+    st.one_of(VALUES, st.sampled_from((LONG_TEXT, [LONG_TEXT], {"CC": None}, [], "CC\x02CC"))),
+)
+
+
+@given(
+    LARGE_TABLES, st.sets(st.one_of(escaped(20), st.sampled_from(("CC", LONG_NAME))), max_size=4), st.data()
+)
+def test_entries_are_found_in_large_tables_as_in_small_ones(table, more, data):
+    names = {*more, *data.draw(st.sets(st.sampled_from(sorted(table)) if table else st.nothing()))}
+    raw = {name.encode("utf-8", "surrogateescape") for name in names}
+    content = 2 * encode_table(table)[4:]  # with each name twice
+    filler = b"\x00V" * FEW
+    found = [
+        (name, at - len(front), value - len(front), behind - len(front))
+        for front in (b"", filler)
+        for name, at, value, behind in find_entries(front + content, len(front), len(front + content), raw)
+        if name
+    ]
+    large = [each for each in find_entries(content + filler, 0, len(content + filler), raw) if each[0]]
+    half = len(found) // 2
+    assert found[:half] == found[half:] == large
+    expected = [name.encode("utf-8", "surrogateescape") for name in table if name in names and name]
+    assert [name for name, *_ in large] == 2 * expected
 
 
 @pytest.mark.slow

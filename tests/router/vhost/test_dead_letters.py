@@ -453,7 +453,7 @@ def test_many_letters_make_way_for_others(node, client):
 )
 def test_a_cycle_has_no_rejection_in_it(deaths, queue, expected):
     table = [{"queue": name, "reason": reason, "count": 1} for name, reason in deaths]
-    assert is_cycle(message(headers={"x-death": table}), queue) is expected
+    assert is_cycle(deaths_of(message(headers={"x-death": table})), queue) is expected
 
 
 def test_a_message_that_would_expire_in_a_circle_is_dropped(node, client):
