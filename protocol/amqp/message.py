@@ -19,7 +19,7 @@ from leveret.protocol.amqp import properties as props
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import KEPT, PEER, Bounds, Table, Value, decode_value, find_entries
-from leveret.protocol.amqp.traits import Traits, read_traits, traits_of
+from leveret.protocol.amqp.traits import Traits, read_known_traits, read_traits, traits_of
 
 FRAME = Struct(">BHI")  # type, channel, payload size
 HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
@@ -112,7 +112,7 @@ class Message:
         ``blind_keys`` are the keys of a BCC header that was removed from the properties.
         """
         frames = pack_frames(0, properties, self.body)
-        traits = read_traits(properties, KEPT)
+        traits = read_known_traits(properties)
         route = pack_route(exchange, routing_key)
         if blind_keys:
             frames = b"%c%b%b" % (FRAME_BLIND, frames[1:], _pack_keys(blind_keys))

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from leveret.protocol.amqp import properties as props
 from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
-from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, PEER, Bounds, lengths
+from leveret.protocol.amqp.table import FEW, KEPT, MAX_DEPTH, MAX_ENTRIES, PEER, Bounds, find_entries, lengths
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"  # the queue of direct replies (RabbitMQ, "Direct Reply-to")
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
@@ -91,6 +91,29 @@ def traits_of(properties: Properties) -> Traits:
 def read_traits(raw: bytes, bounds: Bounds = PEER) -> Traits:
     """Return the traits of raw properties (flags and list). Raises as ``decode_properties``."""
     return scan(raw) or traits_of(props.decode_properties(raw, 0, bounds))
+
+
+def read_known_traits(raw: bytes) -> Traits:
+    """Return the traits of raw properties that are known to be well-formed: nested tables of large headers
+    are not examined.
+    """
+    if len(raw) <= FEW:
+        return read_traits(raw, KEPT)
+    properties = props.decode_without_headers(raw, 0)
+    flags, start, marks = raw[0] << 8, 2, 0
+    if flags & props.HEADERS:
+        marks = HAS_HEADERS
+        for flag in (props.CONTENT_TYPE, props.CONTENT_ENCODING):
+            if flags & flag:
+                start += 1 + raw[start]
+        end = start + 4 + int.from_bytes(raw[start : start + 4])
+        if any(find_entries(raw, start + 4, end, (b"CC", b"BCC"))):
+            marks |= HAS_COPIES
+    if properties.reply_to == DIRECT_REPLY_TO:
+        marks |= HAS_DIRECT_REPLY
+    return _interned(
+        properties.delivery_mode, properties.priority, properties.expiration, properties.user_id, marks
+    )
 
 
 # -- the scan ------------------------------------------------------------------------------------------------

@@ -147,3 +147,14 @@ def test_of_headers_with_one_name_the_first_is_read():
     raw = b"\x20\x00" + len(table).to_bytes(4) + table
     message = Message.from_frames(b"\0\0", pack_frames(1, raw, b""))
     assert message.some_headers("a", "CC", "b") == {"a": 1, "CC": None}
+
+
+@given(PROPERTIES, st.sampled_from(("CC", "BCC", "other")), st.integers(0, 6000))
+def test_rewritten_messages_have_the_traits_of_their_properties(properties, name, filler):
+    headers = (properties.headers or {}) | {"filler": "x" * filler, name: ["key"]}
+    raw = encode_properties(replace(properties, headers=headers))
+    message = Message.build("", "", Properties(), b"").rewritten("", "", raw)
+    found, expected = message.traits, traits_of(message.properties)
+    assert all(
+        getattr(found, each) == getattr(expected, each) for each in found.__slots__ if each != "handling"
+    )
