@@ -16,7 +16,7 @@ Source: RabbitMQ, "Schema Definition Export and Import".
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -55,6 +55,7 @@ from leveret.router.vhost.declare import clean_name, is_reserved
 from leveret.router.vhost.metadata import read_metadata, split_tags
 from leveret.router.vhost.vhost import VHost
 
+E = TypeVar("E")
 RESERVED = "names that begin with amq. are reserved for the broker"  # left out by RabbitMQ too
 TEXT_MAX = 500  # characters of the name of an entry, and of a reason, in a report
 
@@ -86,7 +87,9 @@ def apply_definitions(
 def import_definitions(
     broker: Broker, definitions: Definitions, vhost: str = "", maker: User | None = None
 ) -> Generator[None, None, ImportReport]:
-    """Import definitions without passwords, an entry a step, between which other tasks can run."""
+    """Import definitions without passwords, an entry a step, between which other tasks can run. The entries
+    are removed from ``definitions``.
+    """
     run = _Import(broker, vhost, maker)
     yield from run.run(definitions)
     return run.report
@@ -117,23 +120,24 @@ class _Import:
 
     def _import_entries(self, definitions: Definitions) -> Iterator[None]:
         if not self._vhost:
-            yield from map(self._add_vhost, definitions.vhosts)
-            yield from map(self._add_user, definitions.users)
-            yield from map(self._permit, definitions.permissions)
-            yield from map(self._permit_topic, definitions.topic_permissions)
-            yield from map(self._set_global_parameter, definitions.global_parameters)
+            yield from map(self._add_vhost, _taken(definitions.vhosts))
+            yield from map(self._add_user, _taken(definitions.users))
+            yield from map(self._permit, _taken(definitions.permissions))
+            yield from map(self._permit_topic, _taken(definitions.topic_permissions))
+            yield from map(self._set_global_parameter, _taken(definitions.global_parameters))
         # Limits last: an export may have more queues than may be declared now.
         others = [each for each in definitions.parameters if each.component != VHOST_LIMITS_COMPONENT]
         limits = [each for each in definitions.parameters if each.component == VHOST_LIMITS_COMPONENT]
         yield from map(self._set_parameter, others)
-        yield from map(self._set_policy, definitions.policies)
-        if definitions.policies or definitions.parameters:
+        policies = len(definitions.policies)
+        yield from map(self._set_policy, _taken(definitions.policies))
+        if policies or definitions.parameters:
             for each in self._broker.vhosts.values():
                 each.apply_policies()
                 yield
-        yield from map(self._declare_exchange, definitions.exchanges)
-        yield from map(self._declare_queue, definitions.queues)
-        for binding in definitions.bindings:
+        yield from map(self._declare_exchange, _taken(definitions.exchanges))
+        yield from map(self._declare_queue, _taken(definitions.queues))
+        for binding in _taken(definitions.bindings):
             yield from self._bind(binding)
             yield
         yield from map(self._set_parameter, limits)
@@ -317,6 +321,13 @@ class _Import:
                 return
             arguments = _object(entry.arguments)
             yield from vhost.bind_in_slices(source, destination, entry.routing_key, arguments)
+
+
+def _taken(entries: list[E]) -> Iterator[E]:
+    """Yield the entries in order, and remove them: freeing many at once would block all clients."""
+    entries.reverse()
+    while entries:
+        yield entries.pop()
 
 
 def _object(pairs: Pairs) -> dict[str, Any]:

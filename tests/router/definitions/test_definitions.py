@@ -644,6 +644,14 @@ def test_an_import_names_the_first_refused_entries_in_steps_and_counts_the_other
     assert len(logged) == REFUSED_MAX + 1
 
 
+def test_an_import_frees_each_entry_in_its_own_step(broker):
+    document = json.dumps({"queues": [{"name": f"q{number}", "vhost": "/"} for number in range(5)]}).encode()
+    definitions = parse_definitions(document)
+    left = [len(definitions.queues) for _ in import_definitions(broker, definitions)]
+    assert left == [4, 3, 2, 1, 0]
+    assert list(broker.vhosts["/"].queues) == [f"q{number}" for number in range(5)]
+
+
 def count_steps(run):
     """Run a generator to its end; return the number of its steps and its result."""
     steps = 0
