@@ -10,7 +10,8 @@ from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.router.amqp import commands
 from leveret.router.amqp.connection import AmqpConnection
-from leveret.router.queue.delivery import DRAIN_BYTES, Queue
+from leveret.router.queue.delivery import DRAIN_BYTES
+from leveret.router.queue.queue import Queue
 from leveret.router.server import client_tasks as serving
 from leveret.router.server.main import close_clients
 from leveret.router.server.outbox import BufferedOutbox
