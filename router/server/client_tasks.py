@@ -31,10 +31,12 @@ BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 class CoreConnection(Protocol):
     """Core side of a client's connection, of any protocol. The client is not read from while ``unfinished``
-    is True: commands that it has sent are still being executed.
+    is True: commands that it has sent are still being executed. ``finished`` is True once its session has
+    ended.
     """
 
     unfinished: bool
+    finished: bool
 
     @property
     def vhost(self) -> VHost | None:
@@ -86,8 +88,9 @@ async def serve_client(
                 with outbox.open:
                     await _read(stream, peer, outbox, connection, driver)
             finally:
-                with _batch(driver, connection, f"the end of {peer.name}"):
-                    connection.lost()
+                if not connection.finished:
+                    with _batch(driver, connection, f"the end of {peer.name}"):
+                        connection.lost()
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
             if not outbox.writer_started:
                 await stream.send_eof()
@@ -148,6 +151,8 @@ async def _read(
             connection.crash(error)
         finally:
             driver.end()
+        if outbox.closed:
+            return  # without waiting for the cancellation
         # The duration of a batch depends on messages more than on bytes, and other tasks wait for its end.
         # Large messages are sent as fast as they are read, so larger reads do not accumulate. A read without
         # a whole command may be of a body in tiny frames, each of which takes as long as a small message.

@@ -64,6 +64,20 @@ async def test_connection_is_over_once_the_client_closed_it(autojump_clock, serv
     ]
 
 
+@pytest.mark.parametrize(("closes", "batches"), [(True, 0), (False, 1)])
+async def test_closed_connection_ends_without_a_batch(autojump_clock, server, monkeypatch, closes, batches):
+    names, begin = [], server.driver.begin
+    monkeypatch.setattr(server.driver, "begin", lambda what="": names.append(what) or begin(what))
+    client, over = server.connect()
+    await client.login()
+    if closes:
+        await client.call(m.ConnectionClose(), m.ConnectionCloseOk, channel=0)
+    await client.stream.aclose()
+    await over.wait()
+    assert not server.broker.clients
+    assert names.count("the end of test:1") == batches
+
+
 async def test_everything_written_before_the_close_is_sent(autojump_clock, server):
     client, _ = server.connect()
     await client.login()
