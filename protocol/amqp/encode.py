@@ -13,27 +13,24 @@ pack_tag = Struct(">QB").pack  # the delivery tag and the redelivered bit of a b
 _settle = Struct(">BHIHHQBB").pack
 
 
-class DeliverHead:
-    """The start of one consumer's basic.deliver frames, up to the delivery tag.
+class DeliverHead(dict[int, bytes]):
+    """The starts of one consumer's basic.deliver frames, up to the delivery tag, by the length of the route.
 
-    The start depends only on the length of the route behind the tag, so the few that occur are cached. The
-    whole method frame is ``head[len(route)] + pack_tag(delivery_tag, redelivered) + route + END``.
+    A start is made when it is first needed. The whole method frame is ``head[len(route)] +
+    pack_tag(delivery_tag, redelivered) + route + END``.
     """
 
-    __slots__ = ("_channel", "_heads", "_tag")
+    __slots__ = ("_channel", "_tag")
 
     def __init__(self, channel: int, consumer_tag: str) -> None:
         tag = consumer_tag.encode("utf-8", "surrogateescape")
         self._channel = channel
         self._tag = b"\x00\x3c\x00\x3c%c%b" % (len(tag), tag)
-        self._heads: dict[int, bytes] = {}
 
-    def __getitem__(self, route_length: int) -> bytes:
-        head = self._heads.get(route_length)
-        if head is None:
-            size = len(self._tag) + 9 + route_length
-            head = b"\x01%b%b%b" % (self._channel.to_bytes(2, "big"), size.to_bytes(4, "big"), self._tag)
-            self._heads[route_length] = head
+    def __missing__(self, route_length: int) -> bytes:
+        size = len(self._tag) + 9 + route_length
+        head = b"\x01%b%b%b" % (self._channel.to_bytes(2, "big"), size.to_bytes(4, "big"), self._tag)
+        self[route_length] = head
         return head
 
 

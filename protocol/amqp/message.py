@@ -29,6 +29,7 @@ END = bytes((FRAME_END,))
 FRAME_BLIND = 66  # type of the first and of the last frame of a BlindCopied; never on the wire
 NO_CHANNEL = -1  # the channel of a message whose frames must be built anew for every channel
 LONG = Struct(">I")
+from_bytes = int.from_bytes
 MANDATORY, IMMEDIATE = 1, 2  # the publisher's flags, as basic.publish packs them
 INTERNAL = 4  # set for a message that the broker enqueues (dead letter, move): it is never a duplicate
 CACHED, CACHED_BYTES = 64, 4096  # number of cached decoded properties, and the raw size of the largest
@@ -205,20 +206,21 @@ class Message:
             return bytes(memoryview(self.frames)[start + FRAME_OVERHEAD - 1 : -1])
         return b"".join(self._body_pieces(start))
 
-    def framed_for(self, channel: int, frame_max: int) -> Frames:
+    def framed_for(self, channel: int, frame_max: int, before: tuple[bytes, ...] = ()) -> Frames:
         """Return the content frames for another channel, with body frames of at most ``frame_max`` bytes (0:
-        no limit).
+        no limit), behind the bytes of ``before``.
         """
         frames = self.frames
-        start = FRAME.unpack_from(frames)[2] + FRAME_OVERHEAD  # as ``_body_start``
+        start = from_bytes(frames[3:7]) + FRAME_OVERHEAD  # as ``_body_start``
         if channel == self.channel and (not frame_max or self._largest_frame() <= frame_max):
-            return frames
+            return b"".join((*before, frames)) if before else frames
         if start + FRAME_OVERHEAD + self.size == len(frames) and (
             not frame_max or self.size + FRAME_OVERHEAD <= frame_max
         ):
-            number = channel.to_bytes(2, "big")
-            return b"".join((b"\x02", number, frames[3:start], b"\x03", number, frames[start + 3 :]))
-        return pack_frames(channel, self.raw_properties, self.body, frame_max)
+            number = channel.to_bytes(2)
+            body = frames[start + 3 :]
+            return b"".join((*before, b"\x02", number, frames[3:start], b"\x03", number, body))
+        return b"".join((*before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
 
     def _body_start(self) -> int:
         size: int = FRAME.unpack_from(self.frames)[2]
@@ -288,8 +290,8 @@ class BlindCopied(Message):
         start = self._body_start() + FRAME_OVERHEAD - 1
         return bytes(memoryview(self.frames)[start : start + self.size])
 
-    def framed_for(self, channel: int, frame_max: int) -> Frames:
-        return pack_frames(channel, self.raw_properties, self.body, frame_max)
+    def framed_for(self, channel: int, frame_max: int, before: tuple[bytes, ...] = ()) -> Frames:
+        return b"".join((*before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
 
 
 def _pack_keys(keys: Sequence[str]) -> bytes:

@@ -93,7 +93,7 @@ BOUNDS = {
     ("auto-ack", RAGGED): 4.1,
     ("ack-each", RAGGED): 4.4,
     ("durable", RAGGED): 7.8,
-    ("queues-1", RAGGED): 37.5,
+    ("queues-1", RAGGED): 36.5,
     ("queues-4", RAGGED): 22.0,
     ("auto-ack", VARIED): 2.8,
     ("ack-each", VARIED): 3.0,
