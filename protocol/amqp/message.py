@@ -18,7 +18,16 @@ from typing import TypeAlias
 from leveret.protocol.amqp import properties as props
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
 from leveret.protocol.amqp.properties import Properties
-from leveret.protocol.amqp.table import KEPT, PEER, Bounds, Table, Value, decode_value, find_entries
+from leveret.protocol.amqp.table import (
+    KEPT,
+    PEER,
+    Bounds,
+    Table,
+    Value,
+    decode_items,
+    decode_value,
+    find_entries,
+)
 from leveret.protocol.amqp.traits import Traits, read_known_traits, read_traits, traits_of
 
 FRAME = Struct(">BHI")  # type, channel, payload size
@@ -187,6 +196,22 @@ class Message:
                 if len(found) == len(names):
                     break
         return found
+
+    def header_items(self, name: str, count: int) -> list[Value] | None:
+        """Return the first ``count`` items of a header that is an array, no items of any other header, and
+        None without the header. Nothing else is decoded of large headers.
+        """
+        if self._body_start() <= CACHED_BYTES:
+            headers = self.headers
+            if name not in headers:
+                return None
+            value = headers[name]
+            return value[:count] if isinstance(value, list) else []
+        data = self.header_bytes
+        raw_name = name.encode("utf-8", "surrogateescape")
+        for _, _, at, _ in find_entries(data, *headers_at(data), (raw_name,)):
+            return decode_items(data, at, count, KEPT)
+        return None
 
     @property
     def header_bytes(self) -> bytes:

@@ -246,6 +246,21 @@ def decode_value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Va
     return value, behind
 
 
+def decode_items(data: bytes, offset: int, count: int, bounds: Bounds) -> list[Value]:
+    """Decode the first ``count`` items of the well-formed value whose type character stands at ``offset``.
+
+    Returns no items of a value that is not an array. ``bounds`` are those of the table around it.
+    """
+    items: list[Value] = []
+    if data[offset : offset + 1] == b"A":
+        end = behind_value(data, offset, len(data))
+        offset += 5
+        while offset < end and len(items) < count:
+            value, offset = decode_value(data, offset, end, _inner(bounds))
+            items.append(value)
+    return items
+
+
 def behind_value(data: bytes, offset: int, end: int) -> int:
     """Return the offset behind the value whose type character stands at ``offset``, at most ``end``."""
     kind = data[offset : offset + 1]

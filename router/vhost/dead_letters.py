@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from leveret.protocol.amqp.message import INTERNAL
+from leveret.protocol.amqp.message import CACHED_BYTES, INTERNAL
 from leveret.router.exchange.routing import routing_keys
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import Reason
@@ -112,6 +112,8 @@ class DeadLetters:
                 own_key=dead.routing_key,
                 wall=self._host.wall,
             )
+            if len(letter.frames) - letter.size > CACHED_BYTES:
+                yield  # to rewrite large headers takes milliseconds, and so does to read them again
             keys = [*routing_keys(letter.routing_key, letter.some_headers("CC", "BCC")), *letter.blind_keys]
             dropped = "dead_letter_unroutable"
             found = yield from dead.vhost.routes.route_in_slices(exchange, keys, letter)

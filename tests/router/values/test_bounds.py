@@ -33,7 +33,7 @@ from leveret.router.values.bounds import (
     check_stored_table,
     check_table,
 )
-from leveret.router.vhost.death_headers import make_letter
+from leveret.router.vhost.death_headers import DEATHS_MAX, make_letter
 from leveret.router.vhost.policies import PolicyError
 from leveret.router.vhost.trace import TraceOrigin, published
 from tests.router.harness import AnyUser
@@ -109,12 +109,14 @@ def test_a_message_at_the_bounds_can_be_dead_lettered_watched_and_kept():
 
 
 @pytest.mark.slow
-def test_deaths_of_a_publisher_leave_room_for_those_of_the_broker():
-    deaths = [{"count": 1, "reason": "expired", "queue": f"q{number}"} for number in range(MAX_ENTRIES)]
+def test_the_most_recent_deaths_of_a_publisher_are_kept_behind_that_of_the_broker():
+    deaths = [
+        {"count": 1, "reason": "expired", "queue": f"q{number}"} for number in range(1, MAX_ENTRIES + 1)
+    ]
     message = Message.build("", "q", Properties(headers={"x-death": deaths}), b"")
     letter = make_letter(message, "q", "expired", exchange="x", own_key=None, wall=1)
-    assert len(letter.headers["x-death"]) == MAX_ENTRIES
-    assert letter.headers["x-death"][0]["queue"] == "q"
+    queues = [death["queue"] for death in letter.headers["x-death"]]
+    assert queues == ["q", *(f"q{number}" for number in range(1, DEATHS_MAX))]
 
 
 # -- the checks themselves ----------------------------------------------------------------------------------

@@ -4,10 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leveret.protocol.amqp import table
 from leveret.protocol.amqp.properties import decode_properties
 from leveret.protocol.amqp.table import Long, Timestamp
 from leveret.router.vhost.dead_letters import LETTER_COST, LETTERS
-from leveret.router.vhost.death_headers import COPIES, COPIES_MAX, FEW_COPIES, deaths_of, is_cycle, last_death
+from leveret.router.vhost.death_headers import (
+    COPIES,
+    COPIES_MAX,
+    DEATHS_MAX,
+    FEW_COPIES,
+    deaths_of,
+    is_cycle,
+    last_death,
+)
 from tests.protocol.amqp.strategies import VALUES
 from tests.router.harness import Node, message
 
@@ -251,6 +260,35 @@ def test_a_first_death_that_a_publisher_made_up_is_overwritten(node, client):
     reject(node, client)
     assert headers(node)["x-first-death-queue"] == "q"
     assert headers(node)["x-first-death-reason"] == "rejected"
+
+
+@pytest.mark.parametrize("filler", [0, 5000])
+@pytest.mark.parametrize("count", [DEATHS_MAX - 1, DEATHS_MAX, DEATHS_MAX + 1, 8 * DEATHS_MAX])
+def test_the_most_recent_deaths_are_kept_and_the_others_dropped(node, client, count, filler):
+    source(node)
+    deaths = [{"queue": str(number)} for number in range(count)]
+    client.publish("a", headers={"x-death": deaths, "filler": "f" * filler})
+    reject(node, client)
+    kept = [death["queue"] for death in headers(node)["x-death"]]
+    assert kept == ["q", *map(str, range(min(count, DEATHS_MAX - 1)))]
+    assert "x-first-death-queue" not in headers(node)
+
+
+@pytest.mark.parametrize("items", [[{}], [""], [{"queue": "x"}]])
+def test_of_26_000_deaths_only_the_kept_ones_are_decoded(node, client, items, monkeypatch):
+    decoded = []
+    real = table.decode_value
+
+    def counted(*arguments):
+        decoded.append(arguments[1])
+        return real(*arguments)
+
+    monkeypatch.setattr(table, "decode_value", counted)
+    source(node)
+    client.publish("a", headers={"x-death": items * (120_000 // (5 + 10 * len(items[0])))})
+    reject(node, client)
+    assert headers(node)["x-last-death-queue"] == "q"
+    assert 0 < len(decoded) < 10 * DEATHS_MAX
 
 
 FIELDS = ["count", "reason", "queue", "time", "routing-keys", "something"]
