@@ -95,7 +95,7 @@ class Message:
         exchange: str,
         routing_key: str,
         properties: Properties,
-        body: bytes,
+        body: bytes | bytearray,
         *,
         mandatory: bool = False,
         bounds: Bounds = PEER,
@@ -360,7 +360,7 @@ def unpack_route(route: bytes) -> tuple[str, str]:
     )
 
 
-def pack_frames(channel: int, properties: bytes, body: bytes, frame_max: int = 0) -> bytes:
+def pack_frames(channel: int, properties: bytes, body: bytes | bytearray, frame_max: int = 0) -> bytes:
     """Build the content header frame and the body frames of raw properties and a body (AMQP 0-9-1 4.2.6)."""
     header = HEADER_FRAME.pack(FRAME_HEADER, channel, 12 + len(properties), BASIC, 0, len(body))
     piece = frame_max - FRAME_OVERHEAD if frame_max else len(body)

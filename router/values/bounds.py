@@ -121,7 +121,7 @@ def build_message(
     exchange: str,
     routing_key: str,
     properties: Properties,
-    body: bytes,
+    body: bytes | bytearray,
     *,
     frame_max: int,
     mandatory: bool = False,

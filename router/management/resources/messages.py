@@ -26,6 +26,7 @@ from leveret.router.web.response_steps import Growth, ResponseSteps
 MOST = 10_000  # messages per request,
 MOST_BYTES = 1 << 26  # and bytes of their bodies
 SLICE_BYTES = 1 << 20  # bytes of messages that are taken before other tasks run
+PIECE = 1 << 20  # characters of base64, a multiple of 4, that are decoded before other tasks run: 1.5 ms
 ACK_MODES = ("ack_requeue_true", "reject_requeue_true", "ack_requeue_false", "reject_requeue_false")
 NUMBERS = {"delivery_mode": 255, "priority": 255, "timestamp": 2**64 - 1}
 
@@ -44,11 +45,16 @@ def publish(call: Call) -> ResponseSteps[Response]:
     body = call.body
     demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
     refuse_while_alarmed(call)
+    vhost = call.vhost
+    exchange, routing_key = exchange_name(call.segments.get("name", "")), text(body, "routing_key")
+    properties = properties_of(body["properties"])
+    payload = yield from payload_of(body)
+    refuse_while_alarmed(call)  # again: decoding may have taken several turns
     message = build_message(
-        exchange_name(call.segments.get("name", "")),
-        text(body, "routing_key"),
-        properties_of(body["properties"]),
-        payload_of(body),
+        exchange,
+        routing_key,
+        properties,
+        payload,
         frame_max=call.broker.settings.amqp.frame_max,
         mandatory=True,
     )
@@ -57,7 +63,7 @@ def publish(call: Call) -> ResponseSteps[Response]:
             f"message size {message.size} is larger than configured max size "
             f"{call.broker.settings.amqp.max_message_size}"
         )
-    client = call.client()
+    client = call.client(vhost)
     try:
         routed = yield from client.publish(message)
     except AmqpError as error:
@@ -67,15 +73,24 @@ def publish(call: Call) -> ResponseSteps[Response]:
     return answer({"routed": routed})
 
 
-def payload_of(body: Object) -> bytes:
-    """Return the message's body. Raises HttpError 400."""
+def payload_of(body: Object) -> ResponseSteps[bytes | bytearray]:
+    """Return the message's body; base64 is decoded in steps. Raises HttpError 400."""
     payload, encoding = text(body, "payload"), text(body, "payload_encoding")
     if encoding == "string":
         return payload.encode("utf-8", "surrogatepass")
     if encoding != "base64":
         raise bad_request(f"there is no encoding '{encoding}'")
+    decoded = bytearray()
+    last = max(0, len(payload) - 1) // PIECE * PIECE
     try:
-        return base64.b64decode(payload, validate=True)
+        for start in range(0, last, PIECE):
+            piece = payload[start : start + PIECE]
+            if "=" in piece:
+                raise ValueError("characters behind the padding")
+            decoded += base64.b64decode(piece, validate=True)
+            yield 0
+        decoded += base64.b64decode(payload[last:], validate=True)
+        return decoded
     except (binascii.Error, ValueError):
         raise bad_request(f"the payload is not base64: {payload[:200]}") from None
 

@@ -1,10 +1,18 @@
 """Messages published and taken through the API, the health checks, and rates."""
 
+import base64
+import json
 from math import inf
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from leveret.protocol.http import HttpError
+from leveret.router.broker.administration import Administration
 from leveret.router.management.node import Listener
+from leveret.router.management.resources import messages
+from leveret.router.turns.backlog import at_once
 from tests.router.management.api import FakeNode
 
 PUBLISH = {"properties": {}, "routing_key": "q", "payload": "hi", "payload_encoding": "string"}
@@ -118,6 +126,65 @@ def test_bytes_are_shown_in_base64_and_cut(api, queue):
     assert (told["payload"], told["payload_encoding"], told["payload_bytes"]) == ("/wA=", "base64", 2)
     told = api.ask("POST", "/queues/%2F/q/get", GET | {"truncate": 1}).json[0]
     assert (told["payload"], told["payload_bytes"]) == ("/w==", 2)
+
+
+def as_base64(size):
+    return {
+        "payload": base64.b64encode(bytes(range(8)) * size)[: 4 * size].decode(),
+        "payload_encoding": "base64",
+    }
+
+
+@given(
+    quads=st.integers(0, 5),
+    tail=st.sampled_from(["", "QQ==", "QUI=", "Q", "QQ", "QQ=", "QQ==QUJD", "Q=Q=", "é", "QU!D", "QQ==\n"]),
+    behind=st.integers(0, 5),
+)
+@settings(deadline=None)
+def test_base64_that_is_decoded_in_pieces_is_that_of_the_whole(quads, tail, behind):
+    text = "QUJD" * quads + tail + "REVG" * behind
+    # Padding that nothing needs ("QUJD=") is left out: CPython accepts it at the end of a text.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "PIECE", 8)
+        steps = messages.payload_of({"payload": text, "payload_encoding": "base64"})
+        try:
+            expected = base64.b64decode(text, validate=True)
+        except ValueError:
+            with pytest.raises(HttpError) as caught:
+                for _ in steps:
+                    pass
+            assert f"the payload is not base64: {text}" in json.loads(caught.value.response.body)["reason"]
+        else:
+            assert at_once(steps) == expected
+
+
+def test_a_large_base64_payload_is_decoded_in_steps_of_bounded_size(api, queue):
+    waits = []
+    body = PUBLISH | as_base64(messages.PIECE)
+    told = api.ask("POST", "/exchanges/%2F/amq.default/publish", body, waits=waits)
+    assert told.json == {"routed": True}
+    assert waits[:3] == [0, 0, 0]
+    (entry,) = queue.ready
+    assert entry.message.body == base64.b64decode(body["payload"])
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda api: api.broker.alarms.raised.add("memory"), 503),
+        (lambda api: api.broker.users["admin"].permit("/", configure="", write="", read=""), 400),
+        (lambda api: api.broker.users["admin"].forbid("/"), 400),
+        (lambda api: at_once(api.vhost.clear()), 400),
+        (lambda api: Administration(api.broker).delete_vhost("/"), 400),
+    ],
+    ids=["alarm", "permissions", "access", "exchange", "vhost"],
+)
+@pytest.mark.usefixtures("queue")
+def test_what_changes_while_a_payload_is_decoded_counts(api, change, status):
+    body = PUBLISH | as_base64(messages.PIECE)
+    path = "/exchanges/%2F/amq.direct/publish"
+    told = api.ask("POST", path, body, between=lambda pauses: change(api) if pauses == 1 else None)
+    assert told.status == status, told
 
 
 @pytest.mark.parametrize(
