@@ -16,6 +16,7 @@ from hashlib import blake2b
 from math import inf, log
 from typing import TYPE_CHECKING, NamedTuple
 
+from leveret.protocol.amqp.properties import decode_without_headers
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange.base import Binding, Exchange
@@ -78,7 +79,8 @@ class ConsistentHashExchange(Exchange):
         if self._header is not None:
             value = message.header(self._header)
         elif self._property is not None:
-            value = getattr(message.properties, self._property)
+            # To decode 130 kB of headers as well would take 20 ms.
+            value = getattr(decode_without_headers(message.raw_properties, 0), self._property)
         else:
             return routing_key
         if value is None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leveret.protocol.amqp import table
 from leveret.protocol.amqp.table import Timestamp
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange import consistent_hash
@@ -203,6 +204,16 @@ def test_property_is_hashed_instead_of_the_key(name: str) -> None:
     counts = Counter(only(exchange.match("k", message(**{name: value(n)}))) for n in range(2000))
     assert all(count > 400 for count in counts.values())
     assert len(counts) == 4
+
+
+def test_property_is_hashed_without_decoding_the_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = hashing(hash_property="message_id")
+    headers = {f"k{number}": {} for number in range(10_000)}
+    large = [message(headers, message_id=str(number), content_type="text/plain") for number in range(20)]
+    small = [message(message_id=str(number)) for number in range(20)]
+    monkeypatch.setattr(table, "decode_value", None)
+    for one, other in zip(large, small, strict=True):
+        assert exchange.match("k", one) == exchange.match("k", other)
 
 
 @pytest.mark.parametrize(
