@@ -357,7 +357,7 @@ class PendingRequest:
 
 
 def _malformed(error: h11.RemoteProtocolError) -> HttpError:
-    # The text behind the colon in h11's message may be a header with a password.
+    # The text after the colon in h11's message may be a header with a password.
     return HttpError(error.error_status_hint, str(error).partition(":")[0])
 
 
@@ -391,7 +391,7 @@ def _request(event: h11.Request, headers: dict[str, str], loopback: bool, host: 
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """Return the decoded segments behind the first ``/``. Raises HttpError if one cannot be decoded."""
+    """Return the decoded segments after the first ``/``. Raises HttpError if one cannot be decoded."""
     if _PERCENT.search(path):
         raise HttpError(400, "a percent sign in the path without two hexadecimal digits")
     try:

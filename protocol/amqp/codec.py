@@ -16,7 +16,7 @@ from leveret.protocol.amqp.methods import METHODS, Method
 from leveret.protocol.amqp.table import decode_table, encode_table
 from leveret.protocol.errors import FrameError, NotImplemented_
 
-# A reader appends the values at the offset of a method's payload and returns the offset behind them.
+# A reader appends the values at the offset of a method's payload and returns the offset after them.
 Reader: TypeAlias = Callable[[bytes, int, list[object]], int]
 # A writer encodes the values of a method's fields.
 Writer: TypeAlias = Callable[[Method], bytes]

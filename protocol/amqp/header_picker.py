@@ -95,7 +95,7 @@ class HeaderNames:
 
 
 def value_end(data: bytes, at: int) -> int:
-    """Return the offset behind the value of a header whose type character stands at ``at``."""
+    """Return the offset after the value of a header whose type character stands at ``at``."""
     size = _SIZES.get(data[at])
     end: int = at + (5 + _LENGTH(data, at + 1)[0] if size is None else size)
     return end
@@ -118,27 +118,27 @@ def _pick(  # noqa: PLR0917 - called once a message
         name_end = at + 1 + data[at]
         kind = data[name_end]
         size = _SIZES.get(kind)
-        behind = name_end + (5 + _LENGTH(data, name_end + 1)[0] if size is None else size)
+        after = name_end + (5 + _LENGTH(data, name_end + 1)[0] if size is None else size)
         child = wanted.get(data[at + 1 : name_end])
         if child is not None:
             name = data[at + 1 : name_end].decode("utf-8", "surrogateescape")
             if name not in found:  # of entries with the same name the first counts
                 if kind == _TEXT:
-                    found[name] = data[name_end + 5 : behind].decode("utf-8", "surrogateescape")
+                    found[name] = data[name_end + 5 : after].decode("utf-8", "surrogateescape")
                 elif kind not in (_TABLE, _ARRAY):
-                    found[name] = decode_value(data, name_end, behind, WHOLE)[0]
+                    found[name] = decode_value(data, name_end, after, WHOLE)[0]
                 elif child.whole:
-                    found[name] = _whole(data, name_end, behind)
+                    found[name] = _whole(data, name_end, after)
                 elif kind == _ARRAY:
                     found[name] = []
                 else:
                     table: Table = {}
                     found[name] = table
                     if child.children:
-                        nested.append((name_end + 5, behind, child, table))
+                        nested.append((name_end + 5, after, child, table))
                 if len(found) == len(wanted):
                     return end
-        at = behind
+        at = after
     return at
 
 

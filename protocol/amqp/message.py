@@ -190,9 +190,9 @@ class Message:
         data = self.header_bytes
         raw_names = {name.encode("utf-8", "surrogateescape"): name for name in names}
         found: Table = {}
-        for name, _, at, behind in find_entries(data, *headers_at(data), frozenset(raw_names)):
+        for name, _, at, end in find_entries(data, *headers_at(data), frozenset(raw_names)):
             if raw_names[name] not in found:  # of entries with the same name the first counts
-                found[raw_names[name]] = decode_value(data, at, behind, KEPT)[0]
+                found[raw_names[name]] = decode_value(data, at, end, KEPT)[0]
                 if len(found) == len(names):
                     break
         return found
@@ -233,7 +233,7 @@ class Message:
 
     def framed_for(self, channel: int, frame_max: int, before: tuple[bytes, ...] = ()) -> Frames:
         """Return the content frames for another channel, with body frames of at most ``frame_max`` bytes (0:
-        no limit), behind the bytes of ``before``.
+        no limit), after the bytes of ``before``.
         """
         frames = self.frames
         start = from_bytes(frames[3:7]) + FRAME_OVERHEAD  # as ``_body_start``

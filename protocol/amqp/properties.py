@@ -69,7 +69,7 @@ class Properties:
 
 
 def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Properties:
-    """Decode the flags at ``offset`` and the property list behind them, which runs to the end of ``data``.
+    """Decode the flags at ``offset`` and the property list after them, which runs to the end of ``data``.
 
     RabbitMQ does not check that strings are UTF-8; other bytes are kept as surrogate escapes. Raises
     SyntaxError_ if the list is malformed or does not end where ``data`` ends, or if its headers are beyond
@@ -89,7 +89,7 @@ def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Proper
     return properties
 
 
-def _behind_table(data: bytes, offset: int) -> int:
+def _after_table(data: bytes, offset: int) -> int:
     end: int = offset + 4 + _LENGTH.unpack_from(data, offset)[0]
     return end
 
@@ -101,7 +101,7 @@ def decode_without_headers(data: bytes, offset: int) -> Properties:
     offset += 2
     for name, read in present(flags):
         if read is decode_table:
-            offset = _behind_table(data, offset)
+            offset = _after_table(data, offset)
         else:
             value, offset = read(data, offset)
             setattr(properties, name, value)
@@ -142,7 +142,7 @@ def splice_properties(
     for name, flag, read, write in _PROPERTIES:
         piece = b""
         if flags & flag:
-            end = _behind_table(raw, offset) if read is decode_table else read(raw, offset)[1]
+            end = _after_table(raw, offset) if read is decode_table else read(raw, offset)[1]
             piece = raw[offset:end]
             offset = end
         if name == "headers" and headers:

@@ -70,7 +70,7 @@ class CommandReader:
     largest body in bytes, ``contents_max`` the number of contents that may be incomplete at a time; together
     their bodies may have ``BEGUN`` times ``body_max`` bytes. A fault is kept in ``error`` until the commands
     before it are handled. Nothing is read as long as ``error`` is set; a caller that resets it continues
-    behind the faulty frame.
+    after the faulty frame.
 
     One call of ``receive`` parses at most ``at_once`` frames or runs of publishes in scope CHANNELS: 256 KiB
     of tiny frames take 40 ms. If ``more`` is True, the caller must call it again, in a later turn.
@@ -234,7 +234,7 @@ class CommandReader:
         if self.scope is not Scope.CHANNELS:
             publish = ack = ()  # nothing starts with ()
         limit = self.frame_max or 0xFFFFFFFF  # of the payload, as in RabbitMQ: 8 bytes more than specified
-        behind = position
+        after = position
         length = len(data)
         left = self._at_once if self.scope is Scope.CHANNELS else UNBOUNDED
         self.more = False
@@ -243,12 +243,12 @@ class CommandReader:
                 left -= 1
                 kind, channel, size = frame(data, position)
                 if size > limit:
-                    behind = length
+                    after = length
                     raise _too_large(kind, size, limit)
                 last = position + 7 + size
                 if last >= length:
                     break
-                behind = last + 1
+                after = last + 1
                 if data[last] != END:
                     raise _bad_end(data, position, last)
                 if kind == FRAME_METHOD and channel not in partial:
@@ -261,7 +261,7 @@ class CommandReader:
                     elif size == 13 and data.startswith(ack, start):
                         tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)
                         alike = data[position : start + 4]
-                        position = behind
+                        position = after
                         if bit or not together or not data.startswith(alike, position):
                             append((channel, BasicAck(tag, bool(bit & 1))))
                             continue
@@ -275,7 +275,7 @@ class CommandReader:
                         append((channel, Acks(tags)))
                         continue
                 command = self._frame(data, kind, channel, position, last)
-                position = behind
+                position = after
                 if command is not None:
                     append((channel, command))
                     if self.scope is Scope.CONTROL and not isinstance(command, Heartbeat):
@@ -284,7 +284,7 @@ class CommandReader:
                 self.more = not left
         except AmqpError as error:
             self.error = error
-            return behind
+            return after
         return position
 
     def _frame(self, data: bytes, kind: int, channel: int, position: int, last: int) -> Command | None:

@@ -6,7 +6,7 @@ recognized by one comparison of large integers, 0.4 us for 280 bytes; a scan and
 """
 
 from leveret.protocol.amqp.properties import present
-from leveret.protocol.amqp.table import behind_value
+from leveret.protocol.amqp.table import after_value
 from leveret.protocol.amqp.traits import DIRECT_REPLY_TO
 
 FIXED, FREE = b"\xff", b"\0"  # for each byte of a mask
@@ -43,7 +43,7 @@ def _free_values(raw: bytes, at: int, end: int, mask: bytearray) -> None:
     """Free the values of a table. Floats, which may be infinite, and nested tables and arrays are not."""
     while at < end:
         value = at + 1 + raw[at]
-        at = behind_value(raw, value, end)
+        at = after_value(raw, value, end)
         if raw[value] in b"Sx":
             mask[value + 5 : at] = FREE * (at - value - 5)
         elif raw[value] not in b"fdAF":

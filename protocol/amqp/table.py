@@ -124,9 +124,9 @@ def splice_table(raw: bytes, replace: Mapping[str, Value | Remove]) -> bytes:
     try:
         end = _end(raw, 0, len(raw))
         kept = 4  # the entries before this offset are in ``pieces``
-        for name, at, _, behind in find_entries(raw, 4, end, frozenset(fresh)):
+        for name, at, _, after in find_entries(raw, 4, end, frozenset(fresh)):
             pieces.append(raw[kept:at])
-            kept = behind
+            kept = after
             if name not in written:
                 written.add(name)
                 pieces.append(_entry(name, fresh[name]))
@@ -170,14 +170,14 @@ def find_entries(
         if skip is not None and (at := skip(data, at, end).end()) >= end:
             return
         value = at + 1 + data[at]
-        behind = behind_value(data, value, end)
+        after = after_value(data, value, end)
         if (name := data[at + 1 : value]) in names:
-            yield name, at, value, behind
-        at = behind
+            yield name, at, value, after
+        at = after
 
 
 def _end(data: bytes, offset: int, limit: int) -> int:
-    """Return the offset behind the block whose 4-byte length stands at ``offset``, at most ``limit``."""
+    """Return the offset after the block whose 4-byte length stands at ``offset``, at most ``limit``."""
     length: int = _LENGTH.unpack_from(data, offset)[0]
     end = offset + 4 + length
     if end > limit:
@@ -214,24 +214,24 @@ def _array(data: bytes, offset: int, end: int, bounds: Bounds) -> list[Value]:
 
 
 def decode_value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Value, int]:
-    """Decode the value whose type character stands at ``offset``; it must not reach behind ``end``.
+    """Decode the value whose type character stands at ``offset``; it must not reach past ``end``.
 
     ``bounds`` are those of the table or array around it.
     """
     kind = data[offset : offset + 1]
-    behind = behind_value(data, offset, end)
+    after = after_value(data, offset, end)
     offset += 1
     value: Value
     match kind:
         case b"S":
-            value = data[offset + 4 : behind].decode("utf-8", "surrogateescape")
+            value = data[offset + 4 : after].decode("utf-8", "surrogateescape")
         case b"x":
-            value = data[offset + 4 : behind]
+            value = data[offset + 4 : after]
         case b"A" | b"F":
             if bounds.depth == 1:
                 raise SyntaxError_(TOO_DEEP)
             read = _table if kind == b"F" else _array
-            value = read(data, offset + 4, behind, _inner(bounds))
+            value = read(data, offset + 4, after, _inner(bounds))
         case b"V":
             value = None
         case b"D":
@@ -243,7 +243,7 @@ def decode_value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Va
             value = _FIXED[kind].unpack_from(data, offset)[0]
             if isinstance(value, float) and not isfinite(value):
                 raise SyntaxError_("field table holds a float that is not finite")
-    return value, behind
+    return value, after
 
 
 def decode_items(data: bytes, offset: int, count: int, bounds: Bounds) -> list[Value]:
@@ -253,7 +253,7 @@ def decode_items(data: bytes, offset: int, count: int, bounds: Bounds) -> list[V
     """
     items: list[Value] = []
     if data[offset : offset + 1] == b"A":
-        end = behind_value(data, offset, len(data))
+        end = after_value(data, offset, len(data))
         offset += 5
         while offset < end and len(items) < count:
             value, offset = decode_value(data, offset, end, _inner(bounds))
@@ -261,18 +261,18 @@ def decode_items(data: bytes, offset: int, count: int, bounds: Bounds) -> list[V
     return items
 
 
-def behind_value(data: bytes, offset: int, end: int) -> int:
-    """Return the offset behind the value whose type character stands at ``offset``, at most ``end``."""
+def after_value(data: bytes, offset: int, end: int) -> int:
+    """Return the offset after the value whose type character stands at ``offset``, at most ``end``."""
     kind = data[offset : offset + 1]
     if kind in _SIZED:
         return _end(data, offset + 1, end)
     layout = _FIXED.get(kind)
     if layout is None:
         raise SyntaxError_(f"unknown field type {kind!r}")
-    behind = offset + 1 + layout.size
-    if behind > end:
+    after = offset + 1 + layout.size
+    if after > end:
         raise SyntaxError_("field table value is longer than what holds it")
-    return behind
+    return after
 
 
 def _name(name: str) -> bytes:

@@ -87,7 +87,7 @@ class FrameReader:
     def next_frame(self) -> Frame | None:
         """Return the next complete frame, or None.
 
-        Raises StompError for bytes that are no frame or exceed the limits; no frame behind them can be read.
+        Raises StompError for bytes that are no frame or exceed the limits; no frame after them can be read.
         """
         if self._frame is None and not self._read_head():
             self._drop_read()

@@ -121,7 +121,7 @@ class AmqpConnection(AmqpHandshake):
             if type(command) not in FLOOD:
                 if not self.broker.catch_up_for(self):
                     self._put_off = [(number, command), *self._rest(commands)]
-                    self.postpone(behind_deliveries=True)
+                    self.postpone(after_deliveries=True)
                     break
                 left = 1  # check the budget: a selector or a large table may take long
             channel = channels.get(number)
@@ -166,19 +166,19 @@ class AmqpConnection(AmqpHandshake):
     def _rest(self, commands: Iterable[tuple[int, Command]]) -> list[tuple[int, Command]]:
         """Return the commands that are left to be handled later.
 
-        Until the connection is open there are none: what the client has sent behind them stays in the reader,
+        Until the connection is open there are none: later bytes of the client stay in the reader,
         since handling a command may change how the next one is read.
         """
         return [] if self.wire.state in OPENING else list(commands)
 
-    def _refuse(self, behind: Iterable[tuple[int, Command]]) -> bool:
+    def _refuse(self, later: Iterable[tuple[int, Command]]) -> bool:
         """Close the channel or the connection of the refused command. Return False if the close must wait for
-        a later turn; the commands ``behind`` it then wait too.
+        a later turn; the commands ``later``, which follow it, wait too.
         """
         assert self._refused is not None
         if not self.broker.catch_up_for(self):
-            self._put_off = list(behind)
-            self.postpone(behind_deliveries=True)
+            self._put_off = list(later)
+            self.postpone(after_deliveries=True)
             return False
         refused, self._refused = self._refused, None
         self.fail(*refused)
@@ -224,7 +224,7 @@ class AmqpConnection(AmqpHandshake):
             self.outbox.write(method_frame(0, method))
 
     def _handle_fault(self) -> None:
-        """End the connection if the bytes behind the last command are malformed."""
+        """End the connection if the bytes after the last command are malformed."""
         error = self.wire.reader.error
         if error is not None and not self.finished and self.wire.state not in ENDING:
             self.broker.catch_up()

@@ -255,7 +255,7 @@ class FrameCheck(DeliveryCheck):
             kind, channel, header_size, _, _, size = unpack(received, content)
             if kind != FRAME_HEADER:
                 break
-            body = content + header_size + 15  # behind the rest of the header and 7 bytes of the next frame
+            body = content + header_size + 15  # after the rest of the header and 7 bytes of the next frame
             after = body + size + 1 + ((size - 1) // piece * FRAME_OVERHEAD if size > piece else 0) - cut
             if after > end:
                 if after - end > LARGE and body + STAMP <= end:

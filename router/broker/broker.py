@@ -171,9 +171,9 @@ class Broker:
         """See ``Scheduler.over_for``."""
         self.scheduler.over_for(client)
 
-    def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
+    def defer(self, client: Client, *, after_deliveries: bool = False) -> None:
         """See ``Scheduler.defer``."""
-        self.scheduler.defer(client, behind_deliveries=behind_deliveries)
+        self.scheduler.defer(client, after_deliveries=after_deliveries)
 
     def await_message(self, client: Client, queue: AnyQueue) -> None:
         """See ``Scheduler.await_message``."""

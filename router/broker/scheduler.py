@@ -192,11 +192,12 @@ class Scheduler:
         """Record that the client's unfinished command has ended."""
         self._unfinished.pop(client, None)
 
-    def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
-        """Resume a client in a later turn; ``behind_deliveries``: only after each queue that the client has
-        touched has delivered at least one round.
+    def defer(self, client: Client, *, after_deliveries: bool = False) -> None:
+        """Resume a client in a later turn.
+
+        With ``after_deliveries`` each queue that the client has touched delivers at least one round before.
         """
-        if behind_deliveries and client in self._late:
+        if after_deliveries and client in self._late:
             self._late[client].waiting = True
         else:
             self._deferred.append(client)

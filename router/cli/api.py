@@ -205,7 +205,7 @@ def _answered(error: BaseException) -> bytes:
     """Return the bytes that came in place of an HTTP response; b"" if there were none."""
     from http.client import BadStatusLine
 
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, BadStatusLine):
-        behind = behind.__cause__ or behind.__context__
-    return str(behind.args[0]).encode("latin-1", "replace") if isinstance(behind, BadStatusLine) else b""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, BadStatusLine):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause.args[0]).encode("latin-1", "replace") if isinstance(cause, BadStatusLine) else b""

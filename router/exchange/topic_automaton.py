@@ -112,7 +112,7 @@ class KeyBlock:
 
 
 class Automaton:
-    """Bindings by their keys, in which no ``#`` is directly behind another, and none is the whole key.
+    """Bindings by their keys, in which no ``#`` is directly after another, and none is the whole key.
 
     ``blocks`` are never empty; keys are added to the last.
     """

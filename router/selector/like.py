@@ -2,7 +2,7 @@
 
 Patterns come from clients, so matching never backtracks, and no Python loop runs over the characters of a
 text. A pattern is cut at each ``%`` into segments. The outer two are anchored, and each of the others is
-matched at its first occurrence behind the one before; the first is always as good as a later one. A segment
+matched at its first occurrence after the previous segment; a later one could not match more texts. A segment
 without ``_`` is found by ``str.find``, one with ``_`` by a few operations on integers that have a bit for
 each character of the text (``Occurrences``).
 """

@@ -126,7 +126,7 @@ class BufferedOutbox:
         at_once = size <= SMALL_BATCH or size >= max(LARGE_BATCH, LARGE_CHUNK * len(chunks))
         if at_once and not self._full and (count := self._send(chunks)):
             self.sent(count, now)
-            self._chunks = chunks = behind(chunks, count) if count < size else []
+            self._chunks = chunks = unsent(chunks, count) if count < size else []
         if chunks or self.closed:
             self._wake_writer()
 
@@ -238,7 +238,7 @@ def pieces(chunks: list[Part]) -> Iterator[Part]:
         yield b"".join(chunks[start:]) if len(chunks) - start > 1 else chunks[start]
 
 
-def behind(chunks: list[Part], count: int) -> list[Part]:
+def unsent(chunks: list[Part], count: int) -> list[Part]:
     """Return the bytes after the first ``count`` of these chunks."""
     for index, chunk in enumerate(chunks):
         if count < len(chunk):

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import trio
 
-from leveret.router.server.outbox import Part, behind, pieces
+from leveret.router.server.outbox import Part, pieces, unsent
 from leveret.router.server.places import Occupant
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds
@@ -79,7 +79,7 @@ class SocketPeer:
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
             if count:
-                parts = behind(parts, count)
+                parts = unsent(parts, count)
                 sent(count)
             else:
                 with timeouts.limit():

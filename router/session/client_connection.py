@@ -153,14 +153,14 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.paused = True
         self.outbox.pause()
 
-    def postpone(self, *, behind_deliveries: bool = False) -> None:
+    def postpone(self, *, after_deliveries: bool = False) -> None:
         """Handle the remaining commands in a later turn.
 
-        With ``behind_deliveries`` the queues that the client's earlier commands have changed deliver before.
+        With ``after_deliveries`` they wait until the queues that the client has touched have delivered once.
         """
         self.unfinished = True
         self.pause()
-        self.broker.defer(self, behind_deliveries=behind_deliveries)
+        self.broker.defer(self, after_deliveries=after_deliveries)
 
     def resume_after(self, work: LongWork, over: Callable[[Exception | None], None] | None = None) -> None:
         """Handle the remaining commands when ``work`` has ended, after a call of ``over`` with its exception.

@@ -157,7 +157,7 @@ class StompConnection(ClientConnection):
                     break
                 if frame.command not in FLOOD and not self.broker.catch_up_for(self):
                     self._put_off = frame
-                    self.postpone(behind_deliveries=True)
+                    self.postpone(after_deliveries=True)
                     break
                 answer = self._handle(frame)
                 count += 1

@@ -127,7 +127,7 @@ def reply_destination(reply_to: str) -> str:
 
 
 def decode_name(text: str) -> str:
-    """Replace percent-encoded bytes; a percent sign with no two digits behind it stands for itself."""
+    """Replace percent-encoded bytes; a percent sign with no two digits after it stands for itself."""
     if "%" not in text:
         return text
     data = _ENCODED.sub(lambda found: bytes((int(found[1], 16),)), text.encode("utf-8", "surrogateescape"))

@@ -58,7 +58,7 @@ class ScannedFile:
 
 
 def scan_file(path: Path, number: int, data: bytes, expected: int = 0) -> ScannedFile:
-    """Read all whole batches, including those behind damage.
+    """Read all whole batches, including those after damage.
 
     ``expected`` as in ``read_header``. Raises FormatError.
     """

@@ -3,8 +3,8 @@
 Responsible for the bytes of a chunk, and for its messages. Not for the bytes of an entry (see ``entries``) or
 for the files (see ``store/streams/files``).
 
-    chunk     >4sIIIQQI  mark "CHNK", CRC-32 of all behind it, bytes behind this header, number of entries,
-                        first offset, time (ms since the epoch), bytes of the filter
+    chunk     >4sIIIQQI  mark "CHNK", CRC-32 of the bytes after it, length of the bytes after this header,
+                        number of entries, first offset, time (ms since the epoch), bytes of the filter
               ...       the filter (see ``filters``), then the entries, whose offsets have no gap
 """
 
@@ -91,7 +91,7 @@ class ChunkHead(NamedTuple):
     """The header of a chunk."""
 
     crc: int
-    length: int  # bytes behind the header
+    length: int  # bytes after the header
     entries: int
     first: int
     timestamp: int
@@ -245,7 +245,7 @@ def chunk_at(data: bytes, offset: int) -> Chunk | None:
 
 
 def chunks_of(data: bytes) -> list[Chunk]:
-    """Return the whole chunks at the beginning of ``data``, one behind the other."""
+    """Return the whole chunks at the beginning of ``data``, one after the other."""
     found: list[Chunk] = []
     at = 0
     while (chunk := chunk_at(data, at)) is not None:

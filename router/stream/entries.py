@@ -50,11 +50,11 @@ _pack_number = Struct(">Q").pack
 def encode_entry(message: Message, offset: int) -> bytes:
     """Return the entry of a message at an offset."""
     frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
-    before, behind, start = _split(frames)
-    size = len(before) + 8 + len(behind) + len(frames) - start
+    before, after, start = _split(frames)
+    size = len(before) + 8 + len(after) + len(frames) - start
     entry = _pack_entry(len(message.route), message.size, size)
     body = memoryview(frames)[start:]
-    return b"".join((entry, message.route, before, _pack_number(offset), behind, body))
+    return b"".join((entry, message.route, before, _pack_number(offset), after, body))
 
 
 def may_name_stream_header(messages: Sequence[Message]) -> bool:
@@ -69,15 +69,15 @@ def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
     """
     message = messages[0]
     size = len(message.frames)
-    before, behind, start = _split(message.frames)
+    before, after, start = _split(message.frames)
     header = message.frames[:start]
     if not all(_has_header(each, header, size) for each in messages):
         return _encode_each(messages, first)
     route = message.route
-    entry = _pack_entry(len(route), message.size, len(before) + 8 + len(behind) + size - start)
+    entry = _pack_entry(len(route), message.size, len(before) + 8 + len(after) + size - start)
     head = b"".join((entry, route, before))
     return [
-        b"".join((head, _pack_number(offset), behind, each.frames[start:]))
+        b"".join((head, _pack_number(offset), after, each.frames[start:]))
         for offset, each in enumerate(messages, first)
     ]
 

@@ -1,4 +1,4 @@
-"""Fetching of a stream's pieces from the disk, for readers behind the tail.
+"""Fetching of a stream's pieces from the disk, for readers that are behind the tail.
 
 Responsible for the requests to read, and for the piece at a reader's offset. Not for the pieces in memory
 (see ``pieces``), nor for the readers that wait (see ``serving``).
@@ -36,13 +36,13 @@ class PieceFetcher:
             self._stream.log.read(request)
 
     def read_ahead(self, piece: Piece) -> None:
-        """Request the piece behind ``piece``, which a reader has begun."""
+        """Request the piece after ``piece``, which a reader has begun."""
         if piece.end < self._stream.tail.first and self.pieces.at(piece.end) is None:
             self._read(piece.end, piece, None)
 
-    def behind(self, segment: int) -> int:
-        """Return the first offset behind a segment."""
-        following = self._stream.segments.behind(segment)
+    def after(self, segment: int) -> int:
+        """Return the first offset after a segment."""
+        following = self._stream.segments.after(segment)
         return self._stream.tail.first if following is None else following.first
 
     def _read(self, offset: int, before: Piece | None, reader: StreamReader | None) -> None:

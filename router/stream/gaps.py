@@ -35,15 +35,15 @@ def offsets(lost: Gap) -> str:
     return f"offset {first}" if count == 1 else f"offsets {first} to {first + count - 1}"
 
 
-def without(first: int, behind: int, taken: Iterable[Gap]) -> list[Gap]:
-    """Return the offsets from ``first`` to under ``behind`` without the ascending ones in ``taken``."""
+def without(first: int, below: int, taken: Iterable[Gap]) -> list[Gap]:
+    """Return the offsets from ``first`` to under ``below`` without the ascending ones in ``taken``."""
     left: list[Gap] = []
     for start, count in taken:
-        if start >= behind:
+        if start >= below:
             break
         if start > first:
             left.append((first, start - first))
         first = max(first, start + count)
-    if first < behind:
-        left.append((first, behind - first))
+    if first < below:
+        left.append((first, below - first))
     return left

@@ -43,7 +43,7 @@ class Packer:
             first += len(part)
 
     def cut(self, count: int) -> None:
-        """Drop the messages behind the first ``count``: adding them was interrupted."""
+        """Drop the messages after the first ``count``: adding them was interrupted."""
         del self._entries[count:]
 
     def clear(self) -> None:

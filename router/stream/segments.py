@@ -64,8 +64,8 @@ class StreamSegments(list[StreamSegment]):
         """Return the segment that holds an offset; the first segment for earlier offsets."""
         return self[max(0, bisect_right(self, offset, key=FIRST) - 1)]
 
-    def behind(self, first: int) -> StreamSegment | None:
-        """Return the segment behind the one whose first offset is, or was, ``first``."""
+    def after(self, first: int) -> StreamSegment | None:
+        """Return the segment after the one whose first offset is, or was, ``first``."""
         index = bisect_right(self, first, key=FIRST)
         return self[index] if index < len(self) else None
 

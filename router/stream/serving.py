@@ -234,13 +234,13 @@ class Serving:
         piece = Piece(request.segment, chunks, place) if chunks else None
         readers = self.fetcher.pieces.landed(request, piece)
         if piece is None and readers and not request.time and request.segment >= self._stream.first:
-            self._report_missing(readers, request.offset, self.fetcher.behind(request.segment))
+            self._report_missing(readers, request.offset, self.fetcher.after(request.segment))
         for reader in readers:
             if not reader.blocked:
                 continue
             reader.piece = piece
             if piece is None:
-                reader.offset = max(reader.offset, self.fetcher.behind(request.segment))
+                reader.offset = max(reader.offset, self.fetcher.after(request.segment))
             elif request.time:
                 reader.offset = piece.first
                 self._note_start(reader)
@@ -248,9 +248,9 @@ class Serving:
                 reader.offset = max(reader.offset, piece.first)
             self._unblock(reader)
 
-    def _report_missing(self, readers: Sequence[StreamReader], first: int, behind: int) -> None:
+    def _report_missing(self, readers: Sequence[StreamReader], first: int, below: int) -> None:
         """Log the offsets that readers skip, except known gaps."""
-        if lost := without(first, behind, self.gaps):
+        if lost := without(first, below, self.gaps):
             missing = f"in no segment file: {', '.join(map(offsets, lost))}"
             self._complain("readers skip missing offsets", readers, missing)
 
@@ -269,7 +269,7 @@ class Serving:
             for reader in readers:
                 self._unblock(reader)
         elif readers:
-            readable = self.fetcher.behind(request.segment)
+            readable = self.fetcher.after(request.segment)
             advice = (
                 "restore the file, or stop the broker for 'leveret store check --repair', which keeps the "
                 f"rest of it, or consume from x-stream-offset {readable} on, the first "

@@ -63,18 +63,18 @@ class LongWork:
     ``over`` gets the exception of a failed slice, else None.
     """
 
-    __slots__ = ("_behind", "_slices", "error", "over", "what")
+    __slots__ = ("_later", "_slices", "error", "over", "what")
 
     def __init__(self, what: str, slices: Slices) -> None:
         self.what = what
         self.error: Exception | None = None
         self.over: Over | None = None
         self._slices = slices
-        self._behind: deque[Slices] = deque()
+        self._later: deque[Slices] = deque()
 
     def follow(self, slices: Slices) -> None:
         """Append other slices, which run after this work even if it fails."""
-        self._behind.append(slices)
+        self._later.append(slices)
 
     def step(self) -> bool:
         """Run a slice. Return True if it was the last."""
@@ -86,8 +86,8 @@ class LongWork:
             self.error = self.error or error
         else:
             return False
-        if self._behind:
-            self._slices = self._behind.popleft()
+        if self._later:
+            self._slices = self._later.popleft()
             return False
         return True
 

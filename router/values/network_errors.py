@@ -43,7 +43,7 @@ def explain(error: BaseException) -> str:
     This is the text of the first TLS error of the chain of causes, else of its first system error, else of
     ``error``.
     """
-    chain = list(_behind(error))
+    chain = list(_causes(error))
     for each in chain:
         if isinstance(each, ssl.SSLError):
             return _of_tls(each)
@@ -60,7 +60,7 @@ def tls_advice(error: BaseException, where: str) -> str:
 
     ``where`` is the name of the option that holds the URL.
     """
-    for each in _behind(error):
+    for each in _causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return (
                 f"cacertfile=FILE in {where} names the authorities to trust, "
@@ -71,7 +71,7 @@ def tls_advice(error: BaseException, where: str) -> str:
     return ""
 
 
-def _behind(error: BaseException | None) -> list[BaseException]:
+def _causes(error: BaseException | None) -> list[BaseException]:
     """Return an error followed by its chain of causes; for an exception group, its first member
     comes next.
     """

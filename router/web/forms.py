@@ -47,7 +47,7 @@ def read_form(request: Request) -> list[FormField]:
             return parts
         if len(parts) == PARTS_MAX:
             raise _malformed(f"it has more than {PARTS_MAX} parts")
-        # The line break behind a delimiter may also begin the next one, or end the headers if there are none.
+        # The line break after a delimiter may also begin the next one, or end the headers if there are none.
         start = position = found.end() - 2
     if start is None:
         raise _malformed(f"there is no line with the boundary '--{boundary}', ended by CR and LF")

@@ -3,7 +3,7 @@
 Responsible for the format of that file. A broker recovers from the checkpoint and the journal files from
 ``journal`` on; nothing before them is needed. The file is replaced atomically.
 
-    checkpoint  >8sI    magic "LVRTCHK2", CRC-32 of all behind it
+    checkpoint  >8sI    magic "LVRTCHK2", CRC-32 of all bytes after it
                 ...     MessagePack of ``Checkpoint``: arrays in the order of the fields below
 """
 

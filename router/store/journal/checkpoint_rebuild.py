@@ -93,11 +93,11 @@ def with_pages(state: QueueState, pages: Iterable[PageState]) -> QueueState:
             held.update(page.every_position())
             settled = [*page.settled, *ranges(doubles)]
             more.append(msgspec.structs.replace(page, settled=settled))
-    behind = max([state.next_position, *(page.last + 1 for page in more)])
+    next_position = max([state.next_position, *(page.last + 1 for page in more)])
     return msgspec.structs.replace(
         state,
-        next_position=behind,
-        delivered=max(state.delivered, behind if more else 0),
+        next_position=next_position,
+        delivered=max(state.delivered, next_position if more else 0),
         pages=[*state.pages, *more],
     )
 

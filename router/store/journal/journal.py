@@ -3,11 +3,11 @@
 Responsible for the format of files and batches, and for writing them. Not for reading (see ``reading``), the
 content of a batch (see ``records``) or the removal of files (see ``truncation``).
 
-A file ``<number>.journal`` begins with a header and holds batches, one behind the other. Behind the last
+A file ``<number>.journal`` begins with a header and holds batches, one after the other. After the last
 there are zeros, because files are allocated in full when they are created:
 
     file      >8sQQQ4sI  magic "LVRTJRN2", number, sequence of its first batch, synced, mark, CRC-32 of these
-    batch     >4sIQQQ    mark, CRC-32 of all behind it, payload bytes, sequence, synced
+    batch     >4sIQQQ    mark, CRC-32 of all bytes after it, payload bytes, sequence, synced
               ...        the payload, and zeros up to a multiple of 8
 
 There is one checksum for the bytes that are written and synced together, computed in one call that does not

@@ -213,7 +213,7 @@ def next_batch(  # noqa: PLR0917 - a place in a file, and what stands there
 
 
 def find_later(path: Path, data: bytes, offset: int, mark: bytes, missing: int) -> Batch | None:
-    """Return a whole batch behind ``offset`` that was written after batch ``missing`` had been synced."""
+    """Return a whole batch after ``offset`` that was written after batch ``missing`` had been synced."""
     while (offset := data.find(mark, offset)) >= 0:
         batch = batch_at(path, data, offset, mark)
         if batch is not None and missing <= batch.synced < batch.sequence:

@@ -18,7 +18,7 @@ few kinds of record, and no brackets around them:
     NOTE      >IBQH   length, type 4, queue id, bytes of the key
               ...     the key, then the value; an empty value removes the key
 
-``length`` counts the bytes behind it. Everything is keyed by queue id and position, so that reading a record
+``length`` counts the bytes after it. Everything is keyed by queue id and position, so that reading a record
 twice changes nothing. A queue id is of one incarnation: records of a deleted queue have no effect. Every
 position below the delivered mark was delivered at least once.
 """
@@ -158,13 +158,13 @@ def ranges(positions: Iterable[int]) -> list[Range]:
     if ordered[-1] - ordered[0] < len(ordered):  # without a gap, the usual case
         return [(ordered[0], len(ordered))]
     found: list[Range] = []
-    first = behind = ordered[0]
+    first = following = ordered[0]
     for position in ordered:
-        if position != behind:
-            found.append((first, behind - first))
+        if position != following:
+            found.append((first, following - first))
             first = position
-        behind = position + 1
-    found.append((first, behind - first))
+        following = position + 1
+    found.append((first, following - first))
     return found
 
 
@@ -199,7 +199,7 @@ def _record_at(data: bytes, offset: int) -> tuple[Record, int]:
     """Return the record at an offset, and its end. Raises RecordError."""
     size = len(data)
     if size - offset < _HEAD.size:
-        raise RecordError(f"{size - offset} bytes behind the last record")
+        raise RecordError(f"{size - offset} bytes after the last record")
     length, kind = _HEAD.unpack_from(data, offset)
     end = offset + 4 + length
     if kind not in _READERS:
@@ -211,7 +211,7 @@ def _record_at(data: bytes, offset: int) -> tuple[Record, int]:
 
 
 def _end_of_bad(data: bytes, offset: int) -> int:
-    """Return the start of the record behind a bad one; the end of the payload if that is not certain."""
+    """Return the start of the record after a bad one; the end of the payload if that is not certain."""
     size, first = len(data), 0
     while size - offset >= _HEAD.size:
         length, kind = _HEAD.unpack_from(data, offset)

@@ -195,15 +195,15 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
     if queue is None:
         return record.queue_id
     if isinstance(record, ProgressRecord):
-        behind = max((first + count for first, count in record.settled), default=0)
-        _must_be_near(queue, max(record.delivered, behind))
+        below = max((first + count for first, count in record.settled), default=0)
+        _must_be_near(queue, max(record.delivered, below))
         queue.delivered = max(queue.delivered, record.delivered)
         # A message settled within its turn was never written, and its position is not used again.
         queue.next_position = max(queue.next_position, record.delivered)
         for first, count in record.settled:
-            behind = min(first + count, queue.next_position)  # no message has a position from that on
+            below = min(first + count, queue.next_position)  # no message has a position from that on
             queue.next_position = max(queue.next_position, first + count)
-            _settle(queue, first, behind)
+            _settle(queue, first, below)
     elif isinstance(record, NoteRecord):
         first = first_offset({record.key: record.value})
         _must_be_near(queue, first)
@@ -233,19 +233,19 @@ def _must_be_near(queue: RecoveredQueue, position: int) -> None:
         raise RecordError(f"position {position} in a queue whose next position is {queue.next_position}")
 
 
-def _settle(queue: RecoveredQueue, first: int, behind: int) -> None:
-    """Settle the positions from ``first`` to under ``behind``, in time bounded by the number of messages."""
-    if behind - first <= FEW:
-        for position in range(first, behind):
+def _settle(queue: RecoveredQueue, first: int, below: int) -> None:
+    """Settle the positions from ``first`` to under ``below``, in time bounded by the number of messages."""
+    if below - first <= FEW:
+        for position in range(first, below):
             if queue.entries.pop(position, None) is None:
                 page = queue.page_of(position)
                 if page is not None:
                     page.settle(position)
         return
-    for position in [each for each in queue.entries if first <= each < behind]:
+    for position in [each for each in queue.entries if first <= each < below]:
         del queue.entries[position]
     for page in queue.pages:
-        page.settle_all(first, behind)
+        page.settle_all(first, below)
 
 
 def _return(queue: RecoveredQueue, position: int, returns: int) -> None:

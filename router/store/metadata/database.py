@@ -235,7 +235,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        # SQLite silently drops changes behind damage in its log, so the log is kept as short as possible.
+        # SQLite silently drops changes after damage in its log, so the log is kept as short as possible.
         connection.execute("PRAGMA wal_autocheckpoint = 1")
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
@@ -270,7 +270,7 @@ def _table(stored: Raw) -> Table:
         raise ValueError(f"{stored!r} stands where arguments should be")
     table, end = decode_table(stored, 0)
     if end != len(stored):
-        raise ValueError("there is something behind the arguments")
+        raise ValueError("there is something after the arguments")
     return table
 
 

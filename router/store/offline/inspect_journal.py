@@ -39,18 +39,18 @@ class _Gaps:
             elif isinstance(record, ProgressRecord):
                 self._see(record.queue_id, record.delivered, record.delivered)
 
-    def _see(self, queue_id: int, position: int, behind: int) -> None:
+    def _see(self, queue_id: int, position: int, below: int) -> None:
         if queue_id not in self._next:
             self._next[queue_id] = 0
             if self._lost_any:
                 self._unsure.add(queue_id)
         before = self._next[queue_id]
-        if behind > before:
+        if below > before:
             if queue_id in self._unsure:
                 self._unsure.discard(queue_id)
                 if position > before:
                     self.lost.setdefault(queue_id, []).append((before, position - before))
-            self._next[queue_id] = behind
+            self._next[queue_id] = below
 
 
 def inspect_journal(found: Inspection, files: Files, directory: Path, stopped: int) -> None:

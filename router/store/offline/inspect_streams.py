@@ -64,11 +64,11 @@ def inspect_streams(
 
 @dataclass(slots=True)
 class _Looked:
-    """One segment and its content. Its offsets begin at ``first`` and end before ``behind``."""
+    """One segment and its content. Its offsets begin at ``first`` and end before ``below``."""
 
     path: Path
     first: int
-    behind: int
+    below: int
     size: int
     head: StreamSegment | None
     scanned: ScannedSegment
@@ -120,7 +120,7 @@ class _Inspector:
         if len(found.damage) > before:
             found.remarks.append(f"stream {self._stream}: offsets stay as they are; readers pass gaps")
 
-    def _look(self, first: int, behind: int) -> _Looked:
+    def _look(self, first: int, below: int) -> _Looked:
         found, files = self._found, self._files
         path = segment_path(self._directory, self._stream, first)
         size = files.size(path)
@@ -128,14 +128,14 @@ class _Inspector:
             head = read_segment_head(files, self._directory, self._stream, first)
         except DamageError as error:  # the owner of these chunks is unknown
             found.damage.append(Finding(path, error.offset, error.what))
-            return _Looked(path, first, behind, size, None, ScannedSegment(), wrong=True)
+            return _Looked(path, first, below, size, None, ScannedSegment(), wrong=True)
         descriptor = files.open(path)
         try:
-            scanned = scan_segment(files, descriptor, size, first, behind, read_index(files, path))
+            scanned = scan_segment(files, descriptor, size, first, below, read_index(files, path))
         finally:
             files.close(descriptor)
         self._count(path, scanned)
-        return _Looked(path, first, behind, size, head, scanned)
+        return _Looked(path, first, below, size, head, scanned)
 
     def _count(self, path: Path, scanned: ScannedSegment) -> None:
         """Add the messages of a segment to the totals, except those that the journal contains too: they are
@@ -156,8 +156,8 @@ class _Inspector:
     def _judge(self, segment: _Looked) -> None:
         """Check a segment that does not grow any more."""
         place, offset = self._judge_runs(segment, segment.scanned.runs)
-        if offset < segment.behind:
-            if self._must_hold(segment.path, place, offset, segment.behind, journal=False):
+        if offset < segment.below:
+            if self._must_hold(segment.path, place, offset, segment.below, journal=False):
                 segment.wrong = segment.wrong or self._is_to_be_written(segment, place, offset)
         elif place < segment.size:
             self._warn(segment.path, place, "an interrupted write; the next segment has it")
@@ -165,15 +165,15 @@ class _Inspector:
 
     def _judge_last(self, segment: _Looked) -> None:
         """Check the segment that is written to. Bytes where a broker would continue writing are no damage."""
-        runs, behind = segment.scanned.runs, self._queue.next_position
+        runs, below = segment.scanned.runs, self._queue.next_position
         end = segment_end(self._files, segment.path) if segment.head is not None else None
         place, offset = (SEGMENT_HEAD, segment.first) if end is None else (end[1], end[0].end)
-        torn = not self._missing(offset, behind)
+        torn = not self._missing(offset, below)
         if torn:
             runs = [run for run in runs if run.stop <= place]
         if runs or not torn:
             last, offset = self._judge_runs(segment, runs)
-            lost = self._must_hold(segment.path, last, offset, behind)
+            lost = self._must_hold(segment.path, last, offset, below)
             segment.wrong = segment.wrong or (lost and last < segment.size)
         if torn and place < segment.size:
             self._warn(segment.path, place, "an interrupted write; the journal has it")
@@ -199,24 +199,24 @@ class _Inspector:
 
     def _is_to_be_written(self, segment: _Looked, place: int, offset: int) -> bool:
         """Return True if the end of a segment is unreadable, or the segment lacks messages of the journal."""
-        return place < segment.size or bool(_within(offset, segment.behind, self._queue.entries))
+        return place < segment.size or bool(_within(offset, segment.below, self._queue.entries))
 
-    def _missing(self, first: int, behind: int, *, journal: bool = True) -> list[Range]:
+    def _missing(self, first: int, below: int, *, journal: bool = True) -> list[Range]:
         """Return the offsets that are neither in the journal nor known to be lost."""
-        left = without(first, behind, self._known)
+        left = without(first, below, self._known)
         if journal:
-            have = _within(first, behind, self._queue.entries)
+            have = _within(first, below, self._queue.entries)
             left = [part for start, count in left for part in without(start, start + count, have)]
         return left
 
-    def _must_hold(self, path: Path, place: int, first: int, behind: int, *, journal: bool = True) -> bool:
+    def _must_hold(self, path: Path, place: int, first: int, below: int, *, journal: bool = True) -> bool:
         """Report offsets that no whole chunk holds; return False if there are none.
 
         With ``journal``, offsets in the journal are no fault: a broker reads the end of a stream from there.
         """
-        missing = self._missing(first, behind, journal=journal)
+        missing = self._missing(first, below, journal=journal)
         self._found.damage += [Finding(path, place, f"{offsets(each)} cannot be read") for each in missing]
-        self._lost += self._missing(first, behind)
+        self._lost += self._missing(first, below)
         return bool(missing)
 
     def _warn(self, path: Path, place: int, what: str) -> None:
@@ -245,12 +245,12 @@ class _Inspector:
     def _pieces(self, segment: _Looked, runs: list[ChunkRun]) -> list[bytes | FileSlice]:
         """Return a segment made of its whole chunks, and of messages between them that the journal has."""
         journal = self._queue.entries
-        behind = segment.behind if segment.behind < UNBOUND else segment.first
+        below = segment.below if segment.below < UNBOUND else segment.first
         created = segment.head.created if segment.head is not None else 0
         offset, time = segment.first, created
         pieces: list[bytes | FileSlice] = []
         for run in [*runs, None]:
-            until = run.first if run is not None else behind
+            until = run.first if run is not None else below
             latest = run.oldest if run is not None else UNBOUND
             for first, count in _within(offset, until, journal):
                 stored = [journal[position] for position in range(first, first + count)]
@@ -276,9 +276,9 @@ class _Inspector:
         found.changes[self._directory / NAME] = pack_checkpoint(found.checkpoint)
 
 
-def _within(first: int, behind: int, positions: Iterable[int]) -> list[Range]:
-    """Return the positions from ``first`` to under ``behind``, as ranges."""
-    return ranges(position for position in positions if first <= position < behind)
+def _within(first: int, below: int, positions: Iterable[int]) -> list[Range]:
+    """Return the positions from ``first`` to under ``below``, as ranges."""
+    return ranges(position for position in positions if first <= position < below)
 
 
 def _chunks(stored: list[StoredMessage], time: int) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Scan of one stream segment: the whole chunks, including those behind damage, and the fit of its index.
+"""Scan of one stream segment: the whole chunks, including those after damage, and the fit of its index.
 
 Responsible for the scan, piece by piece, so that the size of the segment does not matter. Not for the repair
 (see ``inspect_streams``).
@@ -39,14 +39,14 @@ class ScannedSegment:
 
 
 def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
-    files: Files, descriptor: int, size: int, first: int, behind: int, index: Index
+    files: Files, descriptor: int, size: int, first: int, below: int, index: Index
 ) -> ScannedSegment:
-    """Scan a segment of ``size`` bytes with offsets from ``first`` to under ``behind``. Raises OSError."""
+    """Scan a segment of ``size`` bytes with offsets from ``first`` to under ``below``. Raises OSError."""
     scanned = ScannedSegment()
     misfit = None if index else "it has no entries"
     entries = iter(index)
     entry = next(entries, None)
-    for place, chunk, bodies in _whole_chunks(files, descriptor, size, first, behind):
+    for place, chunk, bodies in _whole_chunks(files, descriptor, size, first, below):
         scanned.size += bodies
         run = ChunkRun(place, place + chunk.size, chunk.first, chunk.end, chunk.timestamp, chunk.timestamp)
         last = scanned.runs[-1] if scanned.runs else None
@@ -63,9 +63,9 @@ def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
 
 
 def _whole_chunks(
-    files: Files, descriptor: int, size: int, expected: int, behind: int
+    files: Files, descriptor: int, size: int, expected: int, below: int
 ) -> Iterator[tuple[int, Chunk, int]]:
-    """Yield chunks with ascending offsets from ``expected`` to under ``behind``.
+    """Yield chunks with ascending offsets from ``expected`` to under ``below``.
 
     Each is yielded with its place and the bytes of its bodies.
     """
@@ -74,7 +74,7 @@ def _whole_chunks(
         stop = place
         for chunk in read_chunks(files, descriptor, place, size):
             bodies = chunk.bodies()
-            if bodies is None or chunk.first < expected or chunk.end > behind:
+            if bodies is None or chunk.first < expected or chunk.end > below:
                 break
             yield place + chunk.start, chunk, bodies
             expected = chunk.end

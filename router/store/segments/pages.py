@@ -4,10 +4,10 @@ Responsible for the bytes of a page and the data that memory keeps of one. A pag
 still queued when their journal file is removed, or messages for which memory is short. Not for the choice of
 messages (see ``pager`` and ``journal/truncation``).
 
-Segment files ``<number>.segment`` hold pages of all queues, one behind the other: a page is read in one
+Segment files ``<number>.segment`` hold pages of all queues, one after the other: a page is read in one
 piece, so the pages beside it do not matter, and a thousand queues cost one sync.
 
-    page      >4sIQQI   magic "PAG2", CRC-32 of all behind it, payload bytes, queue id, count
+    page      >4sIQQI   magic "PAG2", CRC-32 of all bytes after it, payload bytes, queue id, count
     entry     >QQIHI    position, deadline (ms since the epoch, 0: none), returns, bytes of route and frames
               ...       the route, then the content frames
 
@@ -151,10 +151,10 @@ class StoredPage:
             if not self.live:
                 self._settled = None
 
-    def settle_all(self, first: int, behind: int) -> None:
-        """Mark the messages at positions from ``first`` to under ``behind`` as settled."""
+    def settle_all(self, first: int, below: int) -> None:
+        """Mark the messages at positions from ``first`` to under ``below`` as settled."""
         positions = self.positions()
-        for index in range(bisect_left(positions, first), bisect_left(positions, behind)):
+        for index in range(bisect_left(positions, first), bisect_left(positions, below)):
             self.settle(positions[index])
 
     def move(self, segment: int, offset: int, length: int, entries: Sequence[StoredMessage]) -> None:

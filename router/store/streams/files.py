@@ -4,7 +4,7 @@ Responsible for the layout of ``streams/``. Not for the bytes of chunks (see ``r
 
     <id>-<first>.segment   >8sQQQI4x  magic "LVRTSTR1", id of the stream, first offset, time of the first
                                       chunk (ms since the epoch), CRC-32 of these
-                           ...        chunks, one behind the other, without a gap
+                           ...        chunks, one after the other, without a gap
     <id>-<first>.index     >QQQ       for some of its chunks: first offset, time, place in the segment
 
 A segment only grows at its end. Its messages were committed to the journal before, which keeps them until the
@@ -187,7 +187,7 @@ class RecoveredStream:
     place: int
     entries: int
     indexed: int
-    torn: str | None  # description of the bytes behind the last chunk
+    torn: str | None  # description of the bytes after the last chunk
 
 
 def stream_files(files: Files, directory: Path) -> dict[int, list[int]]:

@@ -178,7 +178,7 @@ class StoredStreamLog:
         """Drop the waiting chunks of segments that retention has removed, once the removal is on disk.
 
         After a crash before that, the segments would begin with a written one of those that were removed, and
-        lack the dropped ones behind it.
+        lack the dropped ones after it.
         """
         removed, waiting = self._removed, self._waiting
         while removed and removed[0][0] <= self._store.committed_batch:

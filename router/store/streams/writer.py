@@ -20,7 +20,7 @@ class WriteStream:
     """Write chunks to a segment and sync them; then write to its index.
 
     ``head`` is the head of a segment to be created, else empty. It is joined with the chunks, ``size`` bytes
-    together, by the writer, which also computes the checksums. ``end`` is the offset behind the last chunk.
+    together, by the writer, which also computes the checksums. ``end`` is the offset after the last chunk.
     """
 
     stream: int
