@@ -1,8 +1,8 @@
 """Generic encoding and decoding of methods (AMQP 0-9-1 4.2.4).
 
-Responsible for compiling the wire layout of each class in ``methods``, once, to a list of readers and one of
-writers. Not for any single method: the few that are written once per message are packed by hand in
-``encode``.
+Responsible for compiling the wire layout of each class in ``methods``, once, to a list of readers and a list
+of writers. Methods that are written once for each message are not encoded here: ``encode`` packs them by
+hand.
 """
 
 from collections.abc import Callable, Iterable

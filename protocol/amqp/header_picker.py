@@ -14,9 +14,9 @@ from leveret.protocol.amqp.message import Message, headers_at
 from leveret.protocol.amqp.table import KEPT, Bounds, Table, Value, decode_value
 from leveret.protocol.errors import SyntaxError_
 
-STEPS = 2000  # entries that are passed in one slice: less than a millisecond
-SMALL = 4000  # bytes of headers with no more entries than two slices
-# Of tables and arrays that are decoded as wholes: no argument of a binding can have more values.
+STEPS = 2000  # entries that one slice passes, in less than a millisecond
+SMALL = 4000  # bytes; shorter headers have fewer entries than two slices
+# Bounds of tables and arrays that are decoded as wholes: no argument of a binding can have more values.
 WHOLE = Bounds(KEPT.depth, 1024)
 LARGER = Decimal("NaN")  # equal to no value of a binding
 
@@ -35,8 +35,8 @@ Nested: TypeAlias = "list[tuple[int, int, HeaderNames, Table]]"  # begin and end
 class HeaderNames:
     """Names of headers, and of entries of tables in headers, each with the number of its users.
 
-    ``children`` are the names by their bytes; ``users`` counts the paths that end here, ``whole`` those whose
-    table or array is needed with all that it holds.
+    ``children`` are the nodes of the next names, by the bytes of the name. ``users`` counts the paths that
+    end at this node, ``whole`` those of them that need a whole table or array.
     """
 
     __slots__ = ("children", "users", "whole")
@@ -109,8 +109,10 @@ def is_small(message: Message) -> bool:
 def _pick(  # noqa: PLR0917 - called once a message
     data: bytes, at: int, end: int, names: HeaderNames, found: Table, nested: Nested, steps: int
 ) -> int:
-    """Add the entries of a table that have these names to ``found``, and tables of which entries are needed
-    to ``nested``. Passes at most ``steps`` entries, and returns where the next one begins.
+    """Add the entries of a table with these names to ``found``.
+
+    Nested tables of which single entries are needed are added to ``nested``. Passes at most ``steps``
+    entries; returns the offset of the next one.
     """
     wanted = names.children
     while at < end and steps:

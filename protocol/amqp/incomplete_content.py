@@ -1,4 +1,4 @@
-"""Incomplete contents: a method with what has arrived of its content header and of its body.
+"""Incomplete contents: a method, and the parts of its content header and body that have arrived.
 
 Responsible for a content's frames in their order, and for the command that they make. Not for finding frames
 (see ``reader``).
@@ -17,7 +17,7 @@ from leveret.protocol.errors import SyntaxError_, UnexpectedFrame
 HEAD = FRAME.size  # bytes of a frame before its payload
 CONTENT = Struct(">BHIHHQ")  # the content header frame up to its property flags
 LARGE = 1 << 14  # bytes of a frame or a publish from which copying is expensive
-# A part of a body is copied if it is less than half of its read, which would stay in memory with it
+# A part of a body is copied if it is less than half of the bytes of its read: a view would keep all in memory
 SHARE = 2
 
 
@@ -46,10 +46,8 @@ class IncompleteContent:
         self._pieces = 0  # body frames that were not empty
         self.size = -1  # size of the body in bytes, known from the header on
         self._left = 0
-        self.kept = True
-        self.regular = (
-            True  # False if a ``LargeBody`` met frames that do not fit; then there is no further one
-        )
+        self.kept = True  # False if the body is too large: its bytes are counted and dropped
+        self.regular = True  # False if frames did not fit into a ``LargeBody``: then no other is made
         self.head = 0  # bytes of memory that method and header take up
         self._traits = NO_TRAITS
 
@@ -109,9 +107,10 @@ class IncompleteContent:
         return self._command_of(b"".join([self._header, *framed]))
 
     def large_body(self, frame_max: int, waiting: bytes, arrived: int) -> LargeBody | None:
-        """Return a buffer for all frames of the content, if its body is large and has begun with frames as
-        large as ``frame_max`` allows. ``waiting`` is the beginning of the next frame, of which ``arrived``
-        bytes are there.
+        """Return a buffer for all frames of the content, or None.
+
+        The body must be large, and its frames so far must be as large as ``frame_max`` allows. ``waiting`` is
+        the beginning of the next frame, of which ``arrived`` bytes have arrived.
         """
         size, begun = self.size, self.begun
         if not is_worth_it(size, begun + arrived) or not (self.kept and self.regular):
@@ -124,8 +123,8 @@ class IncompleteContent:
         return LargeBody(self.channel, parsed, self._left, piece)
 
     def command_of(self, large: LargeBody) -> Command:
-        """Return the command of this content, all of whose frames are in a buffer."""
-        return self._command_of(large.frames)  # not copied: that would cost a quarter of the message's time
+        """Return the command of this content, whose frames are all in a buffer."""
+        return self._command_of(large.frames)  # not copied: a copy would cost a quarter of the message's time
 
     @property
     def begun(self) -> int:

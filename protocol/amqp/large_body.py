@@ -39,8 +39,8 @@ class LargeBody:
     __slots__ = ("_channel", "_left", "_next", "_piece", "filled", "frames", "start")
 
     def __init__(self, channel: int, parsed: list[bytes | memoryview], left: int, piece: int) -> None:
-        """``parsed`` are the header frame and the first body frames; ``left`` bytes of the body follow, in
-        frames with ``piece`` bytes each.
+        """Make the buffer. ``parsed`` are the header frame and the first body frames; ``left`` bytes of the
+        body follow, in frames with ``piece`` bytes each.
         """
         before = sum(map(len, parsed))
         self.frames = bytearray(before + left + FRAME_OVERHEAD * -(-left // piece))
@@ -53,17 +53,17 @@ class LargeBody:
         self._piece = piece
 
     def put(self, data: bytes | memoryview) -> None:
-        """Copy bytes of an incomplete frame, as ``begins`` has found."""
+        """Copy bytes of an incomplete frame, which ``begins`` has checked, to the end of the filled part."""
         end = self.filled + len(data)
         self.frames[self.filled : end] = data
         self.filled = end
 
     def room(self) -> memoryview:
-        """Return where the next bytes belong."""
+        """Return the place in the buffer for the next bytes, at most ``PIECE`` of them."""
         return memoryview(self.frames)[self.filled : self.filled + PIECE]
 
     def arrived(self, count: int) -> bool:
-        """Count ``count`` more bytes; return False if they are not the frames that were expected."""
+        """Count ``count`` more bytes; return False if they do not continue the expected frames."""
         self.filled += count
         frames, filled = self.frames, self.filled
         while filled - self._next >= HEAD:
@@ -85,7 +85,7 @@ class LargeBody:
         return not self._left
 
     def unparsed(self) -> bytes:
-        """Return the bytes that have arrived and that the generic way has not parsed."""
+        """Return the bytes that have arrived, without those that were parsed before the buffer was made."""
         return bytes(memoryview(self.frames)[self.start : self.filled])
 
     def rest(self) -> bytes:

@@ -6,8 +6,8 @@ arrived; a delivery on the same channel number sends them again unchanged. Only 
 message arrives (see ``traits``); everything else is decoded on demand. Not for finding frames in a stream
 (see ``reader``) or writing deliveries (see ``encode``).
 
-A message published to keys of a BCC header, which no receiver may see, stores them in one more frame
-(``BlindCopied``). Other messages pay nothing for that.
+No receiver may see the routing keys of a BCC header. A message with such keys stores them in one more frame
+(``BlindCopied``); other messages pay nothing for that.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,8 +53,8 @@ def _decode(raw: bytes) -> Properties:
     return props.decode_properties(raw, 0, KEPT)
 
 
-# What needs the properties of a message often asks several times, one message after the other. A message does
-# not hold them itself: decoded headers take up ten times their bytes of memory, for as long as it is queued.
+# The decoded properties of one message are often needed several times in a row. The message does not hold
+# them: decoded headers take up ten times their bytes of memory, for as long as the message is queued.
 _decode_cached = lru_cache(CACHED)(_decode)
 _decode_large = lru_cache(1)(_decode)
 
@@ -171,7 +171,7 @@ class Message:
         return self.properties.headers or {}
 
     def mentions(self, text: bytes) -> bool:
-        """Return True if these bytes are in the content header frame, as a part of a header's name or not."""
+        """Return True if these bytes are anywhere in the content header frame."""
         return self.frames.find(text, FLAGS_OFFSET, self._body_start()) >= 0
 
     def header(self, name: str) -> Value:
@@ -232,8 +232,9 @@ class Message:
         return b"".join(self._body_pieces(start))
 
     def framed_for(self, channel: int, frame_max: int, before: tuple[bytes, ...] = ()) -> Frames:
-        """Return the content frames for another channel, with body frames of at most ``frame_max`` bytes (0:
-        no limit), after the bytes of ``before``.
+        """Return ``before``, followed by the content frames for another channel.
+
+        Body frames have at most ``frame_max`` bytes (0: no limit).
         """
         frames = self.frames
         start = from_bytes(frames[3:7]) + FRAME_OVERHEAD  # as ``_body_start``
@@ -294,10 +295,10 @@ def headers_place(frames: Frames) -> int:
 
 
 class BlindCopied(Message):
-    """A message that was published with keys in a BCC header, by which its dead letters are routed again.
+    """A message that was published with a BCC header, whose routing keys are kept for its dead letters.
 
-    Its frames are for storage and are never sent as they are. It is recognized by the type of the header
-    frame, which is also the type of the last one. The body is in one frame, or there is none.
+    The frames are for storage and are never sent as they are: the header frame, at most one body frame, and a
+    frame with the keys. The first and the last have the type ``FRAME_BLIND``.
     """
 
     __slots__ = ()

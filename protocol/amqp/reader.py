@@ -1,9 +1,8 @@
 """Parser from bytes to commands: finds frames and assembles contents.
 
 Responsible for the reading half of a connection, on either side. Not for the meaning of a command (see
-``router/amqp`` and ``router/client``). Publishes that arrive whole have a path of their own, since a broker
-reads them most (see ``publish_reader``); everything else takes the generic path, and both return the same
-messages.
+``router/amqp`` and ``router/client``). A broker mostly reads publishes that arrive whole: ``publish_reader``
+parses them. Everything else takes the generic path in this module. Both return the same messages.
 
 Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and for the error of each fault.
 """
@@ -47,8 +46,7 @@ PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
 }
 NO_PAYLOAD = (1, 0)  # of an unknown frame type
 UNBOUNDED = 1 << 62
-# The incomplete bodies of a connection may have so many times the bytes of the largest one, together
-BEGUN = 8
+BEGUN = 8  # most bytes of all incomplete bodies of a connection, as a multiple of ``body_max``
 HEADS_MAX = 1 << 23  # bytes of memory for the headers of a connection's incomplete contents
 HEAD_COPIES = 2  # of a content header: as a frame and as raw properties
 HEAD_COST = 1200  # bytes of memory of an incomplete content besides its header and its body
@@ -65,12 +63,13 @@ class Scope(Enum):
 class CommandReader:
     """A parser from a byte stream to ``(channel, command)`` pairs.
 
-    ``together``: consecutive publishes with the same route are one command, ``Publishes``; so are
-    acknowledgements, ``Acks``. ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the
-    largest body in bytes, ``contents_max`` the number of contents that may be incomplete at a time; together
-    their bodies may have ``BEGUN`` times ``body_max`` bytes. A fault is kept in ``error`` until the commands
-    before it are handled. Nothing is read as long as ``error`` is set; a caller that resets it continues
-    after the faulty frame.
+    With ``together`` consecutive publishes with the same route are one command, ``Publishes``, and
+    consecutive acknowledgements are one ``Acks``. ``frame_max`` is the largest frame in bytes (0: no limit),
+    ``body_max`` the largest body in bytes. ``contents_max`` is the number of contents that may be incomplete
+    at a time.
+
+    A fault is kept in ``error`` until the commands before it are handled. Nothing is read as long as
+    ``error`` is set; after a caller has reset it, reading continues after the faulty frame.
 
     One call of ``receive`` parses at most ``at_once`` frames or runs of publishes in scope CHANNELS: 256 KiB
     of tiny frames take 40 ms. If ``more`` is True, the caller must call it again, in a later turn.
@@ -96,7 +95,7 @@ class CommandReader:
         self.held = 0  # bytes of memory that incomplete frames and contents take up
         self._together = together
         self._large: LargeBody | None = None  # the body that is read into its message's buffer
-        self._completed: list[tuple[int, Command]] = []  # its command, for the next ``receive``
+        self._completed: list[tuple[int, Command]] = []  # of a complete ``_large``, for the next ``receive``
         self._waiting: list[bytes] = []  # bytes that were not parsed, in pieces
         self._have = 0
         self._need = 0
@@ -146,7 +145,7 @@ class CommandReader:
         return self._large.room()
 
     def _begin_large(self) -> bool:
-        """Make the buffer of the content that is incomplete, if that is worth it."""
+        """Make a buffer for the incomplete content if it is large; return False if it gets none."""
         partial = next(reversed(self._partial.values()))
         if partial is None or self.error is not None or self.more or self.scope is not Scope.CHANNELS:
             return False

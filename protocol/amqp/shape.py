@@ -1,8 +1,8 @@
 """The shape of a publish: the bytes that decide how it is read and what it means to a broker.
 
 Responsible for telling these bytes from values that mean nothing to a broker: ids, timestamps, values of
-headers. Messages of one client often differ in such values alone, in none of their lengths. They are
-recognized by one comparison of large integers, 0.4 us for 280 bytes; a scan and the frames take 2 us.
+headers. Messages of one client often differ in such values alone, and all lengths are equal. Such messages
+are recognized by one comparison of large integers, which takes 0.4 us for 280 bytes; parsing takes 2 us.
 """
 
 from leveret.protocol.amqp.properties import present
@@ -15,7 +15,8 @@ FIXED, FREE = b"\xff", b"\0"  # for each byte of a mask
 def mask_of(raw: bytes) -> bytes:
     """Return a mask with ``FREE`` for each byte of raw properties that may have any value.
 
-    Properties that are equal in all other bytes are well-formed if these are, and have the same traits.
+    Properties with the same values in all other bytes have the same traits, and are well-formed if ``raw``
+    is.
     """
     mask = bytearray(FIXED * len(raw))
     at = 2
@@ -40,7 +41,7 @@ def mask_of(raw: bytes) -> bytes:
 
 
 def _free_values(raw: bytes, at: int, end: int, mask: bytearray) -> None:
-    """Free the values of a table. Floats, which may be infinite, and nested tables and arrays are not."""
+    """Mark the values of a table as ``FREE``, except floats, nested tables and arrays: not all are valid."""
     while at < end:
         value = at + 1 + raw[at]
         at = after_value(raw, value, end)

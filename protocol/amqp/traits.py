@@ -17,7 +17,7 @@ from leveret.protocol.amqp.table import FEW, KEPT, MAX_DEPTH, MAX_ENTRIES, PEER,
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"  # the queue of direct replies (RabbitMQ, "Direct Reply-to")
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 HAS_HEADERS, HAS_COPIES, HAS_DIRECT_REPLY = 1, 2, 4
-INTERNED = 1024  # latest traits that are shared; each expiration and each user id makes others
+INTERNED = 1024  # number of traits that are kept to be shared; each expiration and user id needs its own
 
 
 class Traits:

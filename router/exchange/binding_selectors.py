@@ -1,7 +1,7 @@
-"""The selectors of an exchange's bindings: which of the bindings a message matches by them.
+"""The selectors of an exchange's bindings, and the choice of the bindings whose selector accepts a message.
 
-Responsible for the headers that all selectors need together, which are read once a message, and for an index
-of the selectors that require a header to have one of some values. Not for the rule of the exchange's type.
+Responsible for the headers that all these selectors need, which are read once for each message, and for an
+index of the selectors that require a header to have certain values. Not for the rule of the exchange's type.
 """
 
 from collections.abc import Container, Sequence
@@ -72,10 +72,9 @@ class BindingSelectors:
     def destinations(
         self, bindings: Sequence["Binding"], message: "Message"
     ) -> Slicing[list["BindingDestination"]]:
-        """Return the destinations of those of the bindings whose selector the message matches, and of those
-        without a selector.
+        """Return the destinations of the bindings whose selector accepts the message, or that have none.
 
-        Works in slices of some ``STEPS``. Of messages with few headers and cheap selectors there is one.
+        Works in slices of about ``STEPS`` steps. One slice is enough for few headers and cheap selectors.
         """
         if is_small(message):
             headers = self._names.pick(message)

@@ -44,7 +44,7 @@ class Target(Protocol):
         """Enqueue or refuse a message; return the outcome, which has the entry that its confirm waits for."""
 
     def enqueue_all(self, messages: Sequence[Message], size: int, now: int) -> Sequence[Awaited] | None:
-        """Enqueue messages that are handled alike (see ``Traits``), with bodies of ``size`` bytes together.
+        """Enqueue messages that are handled alike (see ``Traits``); their bodies have ``size`` bytes in all.
 
         Returns the entries that their confirms wait for: one for each message, or none. Returns None if the
         messages have to be enqueued one by one.
@@ -54,10 +54,12 @@ class Target(Protocol):
 class RoutePlan:
     """The route of messages to one exchange with one routing key.
 
-    ``queues`` is None if each message must be routed by itself; ``any_key``: the queues are the same for
-    every routing key. ``granted`` is the user that was last allowed to publish along the plan, ``granted_at``
-    the user's generation at the time. ``published`` counts the messages that took the plan since
-    ``Routes.count``, ``routed`` the copies that were made of them beyond ``queues``.
+    ``queues`` is None if each message must be routed by itself. ``any_key`` is True if the queues are the
+    same for every routing key. ``granted`` is the user that was last allowed to publish along the plan,
+    ``granted_at`` the user's generation at that time.
+
+    ``published`` counts the messages that took the plan since the last ``Routes.count``. ``routed`` counts
+    their copies in queues that are not in ``queues``.
     """
 
     __slots__ = (
@@ -109,8 +111,9 @@ class Routes:
     """The routes of one virtual host. ``plans`` has the valid plans, by their packed routes.
 
     ``size`` is the memory of all plans, in bytes. ``_changes`` counts the calls of ``drop``. ``_starting``
-    has the routes of the plans that start at an exchange. ``_once`` has routes that were routed once without
-    a plan, lately: a plan is only worth its memory and time if the route occurs again.
+    has, for each exchange, the routes of the plans that start there. ``_once`` has the routes that recently
+    occurred once: a plan is made when the route occurs again, because only then is it worth its memory and
+    time.
     """
 
     __slots__ = ("_changes", "_once", "_starting", "_topology", "plans", "size")
@@ -124,7 +127,7 @@ class Routes:
         self._once: set[bytes] = set()
 
     def is_new(self, route: bytes) -> bool:
-        """Return True if a route without a plan did not occur lately, and remember the route."""
+        """Return True if a route without a plan did not occur recently, and remember the route."""
         once = self._once
         if route in once:
             return False
@@ -197,10 +200,11 @@ class Routes:
         return found or []
 
     def route_quickly(self, exchange: Exchange, routing_key: str, message: Message) -> list[Target] | None:
-        """Return the targets of one message if they follow from the bindings of one exchange in one slice.
+        """Return the targets of one message if the bindings of one exchange decide them in one slice.
 
         Returns None if another exchange, the default exchange or more slices are needed; the caller then
-        routes the message from the start, which an exchange that ``remembers`` must not notice twice.
+        routes the message from the start. An exchange that ``remembers`` messages is never searched here,
+        because it would then get the message twice.
         """
         if exchange.to_exchanges or exchange.remembers or not exchange.name:
             return None
@@ -235,8 +239,8 @@ class Routes:
     ) -> Slicing[tuple[list[Target] | None, list[Exchange]]]:
         """Visit every exchange that the message reaches, each once.
 
-        Returns the targets, and the exchanges that were visited. Without a message the targets are None if
-        one is needed.
+        Returns the targets, and the exchanges that were visited. ``message`` may be None; then the targets
+        are None if they do not depend on the keys alone.
         """
         found: dict[Target, None] = {}
         seen = {start.name}
@@ -268,8 +272,9 @@ class Routes:
     def _match(
         self, exchange: Exchange, keys: Sequence[str], message: Message | None
     ) -> Slicing[Sequence[BindingDestination] | None]:
-        """Return the destinations that one exchange sends the message to; None if ``message`` is needed for
-        that and is None.
+        """Return the destinations that one exchange sends the message to.
+
+        Returns None if ``message`` is None and the destinations depend on more than the keys.
         """
         if not exchange.name:
             return [target for key in keys if (target := self._topology.target(key)) is not None]

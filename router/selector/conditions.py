@@ -69,11 +69,15 @@ def _combined(what: str, parts: Sequence[Expression], decisive: bool) -> Express
                 result = None
         return result
 
-    return operation(evaluate, "boolean", parts, required=_either(parts) if decisive else _strictest(parts))
+    required = _required_by_or(parts) if decisive else _required_by_and(parts)
+    return operation(evaluate, "boolean", parts, required=required)
 
 
-def _either(parts: Sequence[Expression]) -> Required | None:
-    """Return ``required`` for OR: the message must have one of the required values of any of the parts."""
+def _required_by_or(parts: Sequence[Expression]) -> Required | None:
+    """Return ``required`` of an OR: the required values of all parts together.
+
+    Returns None if a part requires no values, and for more than ``MAX_REQUIRED`` values.
+    """
     found: dict[str, frozenset[Constant]] = {}
     for part in parts:
         if part.required is None:
@@ -83,8 +87,8 @@ def _either(parts: Sequence[Expression]) -> Required | None:
     return found if sum(map(len, found.values())) <= MAX_REQUIRED else None
 
 
-def _strictest(parts: Sequence[Expression]) -> Required | None:
-    """Return ``required`` for AND: the required values of the part that has the fewest of them."""
+def _required_by_and(parts: Sequence[Expression]) -> Required | None:
+    """Return ``required`` of an AND: those of the part that requires one of the fewest values."""
     known = [part.required for part in parts if part.required is not None]
     return min(known, key=lambda each: sum(map(len, each.values())), default=None)
 

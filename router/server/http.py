@@ -168,8 +168,11 @@ class _Conversation:
         return None
 
     async def _next_request(self) -> tuple[PendingRequest, float] | None:
-        """Return the next request, and the time by which all of it must arrive; None if no request started in
-        time or the client has ended. An incomplete request that timed out has been refused.
+        """Return the next request once its head has arrived, and the time by which all of it must arrive.
+
+        Returns None if no request began in time, or if the client has closed its side. If a request began and
+        its head did not arrive in time, the result is to be answered with 408; if the client speaks another
+        protocol, with 400.
         """
         wire, due = self._wire, math.inf
         self._guest.wait()

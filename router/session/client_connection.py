@@ -163,9 +163,10 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.broker.defer(self, after_deliveries=after_deliveries)
 
     def resume_after(self, work: LongWork, over: Callable[[Exception | None], None] | None = None) -> None:
-        """Handle the remaining commands when ``work`` has ended, after a call of ``over`` with its exception.
+        """Handle the remaining commands when ``work`` has ended.
 
-        Without ``over`` an exception ends the connection.
+        ``over`` is called before, with the exception of the work or None. Without ``over`` an exception ends
+        the connection.
         """
 
         def done(error: Exception | None) -> None:
@@ -210,10 +211,11 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     # -- bounds on what clients send -------------------------------------------------------------------------
 
     def block_publisher(self, *, published: bool) -> None:
-        """Stop reading while an alarm is raised, if the client ``published`` in this read or has begun to.
+        """Stop reading while an alarm is raised, if the client ``published`` in this read.
 
-        An incomplete publish counts: otherwise many clients could each fill a large body. The publish, and
-        commands after it in the same read, are handled; RabbitMQ handles them when the alarm is cleared.
+        A publish that has arrived in part counts too: otherwise many clients could each fill a large body.
+        All commands of this read are still handled. RabbitMQ stops at the content header of the first
+        publish; it handles this publish and the commands after it when the alarm is cleared.
         """
         alarms = self.broker.alarms
         if self.phase is not Phase.OPEN or alarms.blocks(self):
@@ -233,10 +235,9 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.notify_blocked(None)
 
     def count_incomplete(self, held: int) -> None:
-        """Set the number of bytes of incomplete commands that count against the limits of
-        ``Broker.incoming``.
+        """Set the bytes of incomplete commands that count against the limits of ``Broker.incoming``.
 
-        Not needed for up to ``LITTLE`` bytes if none are counted.
+        Need not be called while at most ``LITTLE`` bytes are incomplete and none are counted.
         """
         if not self.finished:
             self.broker.incoming.grow(self, owner_of(self.user, self.ends.peer[0]), held - self.incomplete)

@@ -32,7 +32,7 @@ class CommandWork:
         self.unfinished = self._backlog.start(f"{what} on {self._where}", self._until_over(slices))
 
     def begin_last(self, what: str, slices: Slices) -> None:
-        """Do the last work of the session, behind the unfinished work if there is any."""
+        """Do the last work of the session, after its unfinished work if there is any."""
         if self.unfinished is not None:
             self.unfinished.follow(slices)
         else:

@@ -16,8 +16,9 @@ Publisher = TypeVar("Publisher")  # a session, or what writes to its client
 
 
 class Verdict(NamedTuple):
-    """A confirm: the sequence number of a publish, whether it covers all before it (``multiple``), and ack
-    (``accepted``) or nack.
+    """A confirm of the publish with the sequence number ``number``, an ack if ``accepted``, else a nack.
+
+    With ``multiple`` it answers all publishes before this one too.
     """
 
     number: int
@@ -87,8 +88,8 @@ class Confirms:
         """Count a publish. ``accepted`` is False if a queue refused the message; ``entries`` are stored with
         ``batch``.
 
-        Return True if the session has to schedule a confirm: for the first publish that is stored with this
-        batch, or (without entries) for a publish that has no unanswered one before it.
+        Return True if the session has to schedule a confirm. That is the case for the first publish that is
+        stored with this batch, and for a publish without entries if all publishes before it are answered.
         """
         self.published += 1
         if not accepted:

@@ -33,8 +33,9 @@ class Deliveries:
     """The deliveries of one session; it is the ``DeliverySink`` of the session's consumers.
 
     ``owner`` is the session's connection and ``number`` its channel there. ``prefetch`` limits how many
-    messages all consumers hold together (0: no limit). ``served`` grows with each delivery of the broker: the
-    session with the lowest number was served longest ago. ``trace`` copies deliveries to the firehose.
+    messages all consumers hold together (0: no limit). ``served`` is the number, in the whole broker, of the
+    session's last delivery: the session with the lowest number was served longest ago. ``trace`` copies
+    deliveries to the firehose.
     """
 
     __slots__ = (
@@ -119,8 +120,9 @@ class Deliveries:
                     consumer.wake()
 
     def _wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
-        """Add ``consumers``, whose own prefetch counts may allow deliveries again, to the waiting consumers,
-        and wake waiting consumers in their order as far as the shared prefetch count allows.
+        """Wake waiting consumers in their order, as far as the shared prefetch count allows.
+
+        ``consumers`` are added to them before: their own prefetch counts may allow deliveries again.
         """
         for consumer in consumers:
             if consumer.active and not (consumer.ready or consumer.starving):

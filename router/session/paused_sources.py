@@ -1,6 +1,6 @@
 """Queues that deliver nothing while a session requeues messages in several turns.
 
-Without the pause, a message behind the requeued ones would be delivered before them.
+Without the pause, later messages of a queue would be delivered before the requeued ones.
 """
 
 from collections.abc import Iterable

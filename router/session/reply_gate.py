@@ -55,7 +55,7 @@ class Gate:
             self._outbox.write(data)
 
     def extend(self, parts: Sequence[bytes | bytearray]) -> None:
-        """Send deliveries behind the replies that wait."""
+        """Send deliveries after the replies that wait."""
         self.write(b"".join(parts))
 
     def open(self) -> bool:

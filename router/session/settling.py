@@ -96,7 +96,7 @@ class Settling:
         settle: Callable[[Verb, Taken], Iterable[QueueLike]],
         taken: Taken | None = None,
     ) -> Slices:
-        """Settle ``taken`` and all held messages up to a tag (0: all), in slices, by ``settle``."""
+        """Settle ``taken`` and all held messages up to a tag (0: all) with ``settle``, in slices."""
         return self._settle_pieces(verb, self._pieces_through(tag, taken), settle)
 
     def _pieces_through(self, tag: int, taken: Taken | None) -> Iterator[Taken]:

@@ -132,7 +132,7 @@ class Topology:
     def declare_queue(
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Arguments
     ) -> AnyQueue:
-        """Declare a queue; for an empty name one is generated. An exclusive queue is never durable."""
+        """Declare a queue; an empty name is replaced by a generated one. No exclusive queue is durable."""
         name = clean_name(name)
         arguments = self._typed(arguments, lasting=durable and not (exclusive or auto_delete))
         if name:
@@ -209,7 +209,7 @@ class Topology:
     # -- both ---------------------------------------------------------------------------------------------
 
     def _check_reference(self, argument: str, arguments: Arguments, kind: Kind, name: str) -> None:
-        """Check the permissions for an exchange that another object forwards to: to read and to write."""
+        """Check the permissions to forward from ``name`` (read) to the exchange in ``argument`` (write)."""
         other = arguments.get(argument)
         if argument not in arguments:
             return

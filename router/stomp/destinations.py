@@ -82,7 +82,7 @@ def _named(kind: str, exchange: str = "") -> Callable[[str, str], StompDestinati
 
 
 def _exchange(path: str, rest: str) -> StompDestination:
-    """Parse an exchange and an optional routing or binding key; the default exchange cannot be named."""
+    """Parse ``/NAME`` or ``/NAME/KEY``: an exchange, not the default one, and a routing or binding key."""
     name, _, key = rest[1:].partition("/")
     if not name or "/" in key:
         raise _invalid("exchange", rest)

@@ -11,7 +11,7 @@ from leveret.router.store.writer import Job
 from leveret.router.values.outcome import CommitBarrier
 
 Log = StoredQueueLog | StoredStreamLog | StoredExchangeLog
-Touched = StoredQueueLog | StoredNotes  # with changes to be written beside messages
+Touched = StoredQueueLog | StoredNotes  # with changes other than new messages
 
 
 class CommitBatch:
@@ -25,7 +25,7 @@ class CommitBatch:
         self.barrier: CommitBarrier | None = None  # of confirms of duplicates, even in an empty batch
         self.statements: list[Statement] = []
         self.parts: list[Frames] = []
-        self.fresh: dict[Log, int] = {}  # with a position above all their publishes
+        self.fresh: dict[Log, int] = {}  # logs with publishes, each with a position above all of these
         self.then: list[Job] = []  # run after the commit
         self.aside: list[Aside] = []  # records that could not be packed; written before the rest
 

@@ -23,21 +23,22 @@ from leveret.router.store.unpackable_files import PLACE
 from leveret.router.store.writer import Commit, Disk, Sync
 from leveret.router.values.outcome import CommitBarrier
 
-MOST_UNPACKED = 4096  # messages whose records are made when a batch begins to be written
+MOST_UNPACKED = 4096  # most messages whose records are made only when a batch begins to be written
 TRIES = 20  # attempts to pack a batch before the store gives up
-BLAMED = 2  # failed attempts after which single records are searched for the cause
+BLAMED = 2  # failed attempts after which each record is packed by itself to find the cause
 
 
 class Commits:
     """The batches of a store.
 
-    ``batch`` is the number of the batch that is gathered, ``committed_batch`` of the last batch on disk.
+    ``batch`` is the number of the batch that is being gathered, ``committed_batch`` that of the last one on
+    disk.
 
     ``failure`` describes a failed write until everything that failed has been written, else it is None.
     ``broken`` is the exception that has left the store in an unknown state: nothing is committed after it, so
     nothing is confirmed, and the broker must start again from the disk. ``changed`` is called whenever
     ``committed_batch``, ``failure`` or ``broken`` has changed. ``put_off`` is called when no reply waits for
-    the gathered work; the function must have ``flush`` called later.
+    the gathered work, and must schedule a call of ``flush``.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Commits:
 
         Returns the number of its batch; 0 if nothing was gathered.
         """
-        if not self._waits():
+        if not self._has_changes():
             return 0
         self._open_batch.held = True
         return self.batch
@@ -104,7 +105,7 @@ class Commits:
             batch.barrier = CommitBarrier()
         return batch.barrier
 
-    def _waits(self) -> bool:
+    def _has_changes(self) -> bool:
         """Return True if anything is gathered for ``batch``."""
         return bool(self.publishes or self.touched or self._open_batch)
 
@@ -147,7 +148,7 @@ class Commits:
         self._to_flush = False
         if self.broken is not None:
             return
-        if self._waits():
+        if self._has_changes():
             self._open_batch.held = True
         try:
             if self._unpacked:
@@ -185,7 +186,7 @@ class Commits:
         """Return True if anything is still to be written; a broken store writes nothing more."""
         if self.broken is not None:
             return False
-        return self._writing is not None or self._syncing or bool(self._sealed) or self._waits()
+        return self._writing is not None or self._syncing or bool(self._sealed) or self._has_changes()
 
     # -- packing ------------------------------------------------------------------------------------------
 
@@ -267,7 +268,7 @@ class Commits:
         self._pack_publishes()
         if self._sealed or self._open_batch.urgent:
             self._commit()
-        elif self._waits() and not self._to_flush:
+        elif self._has_changes() and not self._to_flush:
             self._to_flush = True
             self._put_off()
 
@@ -304,4 +305,4 @@ class Commits:
 
     def _last(self) -> int:
         """Return the batch that will contain all changes of turns that have ended."""
-        return self.batch if self._waits() else self.batch - 1
+        return self.batch if self._has_changes() else self.batch - 1

@@ -22,7 +22,7 @@ class PackingError(Exception):
 
 @dataclass(slots=True)
 class Packed:
-    """The records of publishes, and for each log a position that all of its publishes are below."""
+    """The records of publishes, and for each log a position above all of its publishes."""
 
     parts: list[Frames] = field(default_factory=list)
     fresh: dict[Log, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def pack_each(publishes: Sequence[Publish], offset: int) -> Packed:
             position, expires = entry.position, entry.expires
             fresh[log] = position + 1
             target = log.id, position, expires + offset if expires else 0
-            if message is not after and not targets:  # to one queue, as most are
+            if message is not after and not targets:  # a message to one queue, as most are
                 route, frames = message.route, message.frames
                 parts += (pack_publish_to_one(*target, len(route), len(frames)), route, frames)
                 continue

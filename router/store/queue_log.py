@@ -23,8 +23,9 @@ class StoredQueue(Protocol):
     """Interface of a durable queue, as the store sees it."""
 
     def unpaged(self, first: int, below: int) -> Sequence[tuple[int, Sequence[Entry]]]:
-        """Return the stored entries without a page, ready or delivered, from the position ``first`` to under
-        ``below``: each priority with its entries, sorted by position.
+        """Return the stored entries without a page at positions in [``first``, ``below``).
+
+        They may be ready or delivered. The result has each priority with its entries, sorted by position.
         """
 
     def refuse(self, entry: Entry) -> None:
@@ -32,7 +33,10 @@ class StoredQueue(Protocol):
 
 
 class StoredQueueLog:
-    """The ``QueueLog`` of one durable queue; ``id`` is that of its incarnation."""
+    """The ``QueueLog`` of one durable queue.
+
+    A queue that is deleted and declared again gets another ``id``.
+    """
 
     __slots__ = (
         "_store",

@@ -38,7 +38,7 @@ _OFFSET_NAME = b"\x0f" + OFFSET.encode()
 _OFFSET_ENTRY = _OFFSET_NAME + b"l"  # up to the number
 _ENTRY_SIZE = len(_OFFSET_ENTRY) + 8
 _CHANNEL_HEADER = b"%c%b" % (FRAME_HEADER, CHANNEL.to_bytes(2))
-# In the name of each header that a stream reads or replaces: the offset, filter values, publishers' numbers.
+# Begins the name of each header that a stream reads or replaces: offset, filter value, publisher's number.
 _STREAM_HEADER = re.compile(rb"x-(?:stream-|publish)")
 _ONES, _TWOS = int.from_bytes(b"\x01" * 8), int.from_bytes(b"\x02" * 8)
 
@@ -126,7 +126,7 @@ def _encode_each(messages: Sequence[Message], first: int) -> list[bytes]:
 
 @lru_cache(256)
 def _layout(route: int, properties: int) -> tuple[Callable[[Frames], tuple[int, int]], Callable[..., bytes]]:
-    """Return two functions for messages with routes and with properties before the headers of so many bytes.
+    """Return two functions for messages whose route, and properties before the headers, have these bytes.
 
     The first returns the sizes of the header frame and of its headers; the second packs an entry up to the
     first header of the publisher.
@@ -145,8 +145,9 @@ def _has_header(message: Message, header: Frames, size: int) -> bool:
 
 
 def _split(frames: Frames) -> tuple[bytes, bytes, int]:
-    """Return the header frame with the header ``OFFSET``: the parts before and behind its eight bytes; and
-    where the header frame ends in ``frames``.
+    """Return a message's header frame with the header ``OFFSET``, but without its eight bytes of value.
+
+    The result is the part before these bytes, the part after them, and the end of the original header frame.
     """
     size: int = FRAME.unpack_from(frames)[2]
     start = size + FRAME_OVERHEAD

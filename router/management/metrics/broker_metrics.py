@@ -226,8 +226,8 @@ class SessionTotals(NamedTuple):
 def count_totals(broker: Broker) -> ResponseSteps[SessionTotals]:
     """Add up the counters of all sessions, also of closed ones, a slice at a time.
 
-    No counter shrinks from one scrape to the next: the sums of closed sessions are read in the same turn in
-    which the list of open ones is made, and a session that closes meanwhile keeps its counters.
+    No counter shrinks from one scrape to the next. The sums of closed sessions are read in the same turn as
+    the list of open sessions, and a session that closes after that keeps its counters.
     """
     clients = connections(broker)
     sessions = [session for client in clients for session in client.sessions().values()]

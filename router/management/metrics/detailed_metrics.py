@@ -30,7 +30,7 @@ Vhosts = frozenset[str] | None
 
 
 class FamilyPart(NamedTuple):
-    """One kind of objects in a family, which ``make`` finds, and the ``names`` of its metrics
+    """One kind of objects in a family. ``make`` finds the objects, ``names`` are their metrics in the family
     (empty: all).
     """
 
@@ -132,9 +132,7 @@ EMPTY = frozenset(
 
 @dataclass(frozen=True)
 class ScrapeSelection:
-    """The families and virtual hosts that a scrape of ``/metrics/detailed`` selects; None: all virtual
-    hosts.
-    """
+    """The families and virtual hosts (None: all) that a scrape of ``/metrics/detailed`` selects."""
 
     families: frozenset[str]
     vhosts: Vhosts

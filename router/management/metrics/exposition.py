@@ -1,8 +1,8 @@
 """Output of metrics in Prometheus' text format, in pieces.
 
-``prometheus_client`` formats the text. For ten thousand queues it would take seconds, so the labels of an
-object are formatted once, and other tasks run between two pieces. One metric shows how many objects
-were left out.
+``prometheus_client`` formats the text. That would take seconds for ten thousand queues. So the labels of an
+object are formatted once for all its metrics, and other tasks run between two pieces. One metric shows how
+many objects were left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from leveret.router.web.response_steps import ResponseSteps, gathered, released
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 PIECE = 100  # objects that are formatted between two yields: 2 ms for queues with all metrics
 PREFIX, DETAILED = "rabbitmq_", "rabbitmq_detailed_"
-CLUSTER = "cluster_"  # names with this beginning are the same in a detailed scrape
+CLUSTER = "cluster_"  # prefix of names that a detailed scrape does not change
 # After EVERY pieces a pause of LISTEN seconds lets the connection notice that its client has disconnected.
 LISTEN, EVERY = 0.0005, 20
 

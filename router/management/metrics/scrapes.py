@@ -36,10 +36,11 @@ class Scrapes:
     def get(
         self, key: Hashable, make: Callable[[], ResponseSteps[list[bytes]]], content_type: str
     ) -> ResponseSteps[Response]:
-        """Return a response with the text that ``make`` has for ``key``, from now or from less than a
-        second ago.
+        """Return a response with the text that ``make`` returns.
 
-        Raises HttpError 503 if too many scrapes wait, or if this one has waited until its request timed out.
+        A response for the same ``key`` whose scrape began less than a second ago is returned again. Only one
+        scrape runs at a time. Raises HttpError 503 if too many scrapes wait for the running one, or if it
+        does not end before this request times out.
         """
         while True:
             last = self._last

@@ -79,7 +79,7 @@ class PageState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class QueueState(msgspec.Struct, array_like=True, frozen=True):
-    """The state of a queue, a stream, or an exchange with notes, which has nothing else.
+    """The state of a queue or a stream, or the notes of an exchange.
 
     Positions below ``delivered`` were delivered at least once. ``notes`` are by key, see
     ``leveret.router.values.notes``.
@@ -109,9 +109,9 @@ def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
 def read_payload(files: Files, directory: Path) -> bytes | None:
     """Return the MessagePack value of a data directory's checkpoint; None if there is no checkpoint yet.
 
-    Raises DamageError, and FormatError if another version wrote it. The checkpoint is on disk afterwards,
-    even if the process that wrote it was killed, so that files which only the previous checkpoint needed may
-    be removed.
+    The checkpoint is synced first, because the process that wrote it may have been killed before it did so.
+    Files that only the previous checkpoint needed may be removed afterwards. Raises DamageError, and
+    FormatError if another version wrote the checkpoint.
     """
     path = directory / NAME
     files.sync_directory(directory)
@@ -136,7 +136,7 @@ def read_payload(files: Files, directory: Path) -> bytes | None:
     return payload
 
 
-Wrong = dict[int, str]  # description by the id of a queue, or by one of these:
+Wrong = dict[int, str]  # descriptions of faults, by the id of a queue or one of these keys:
 NO_START = -1  # the start of the journal to read
 NO_QUEUE = -2  # a queue whose id is unknown
 

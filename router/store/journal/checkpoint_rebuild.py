@@ -145,7 +145,7 @@ def states_in_segments(
 
 
 def needs_checkpoint(files: Files, directory: Path) -> bool:
-    """Return True if the directory, without a checkpoint, cannot be complete."""
+    """Return True if a directory that has no checkpoint must have had one."""
     begun = _first_begun(files, directory)
     if begun is None:
         return bool(files.list(directory / "segments"))

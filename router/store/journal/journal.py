@@ -10,9 +10,9 @@ there are zeros, because files are allocated in full when they are created:
     batch     >4sIQQQ    mark, CRC-32 of all bytes after it, payload bytes, sequence, synced
               ...        the payload, and zeros up to a multiple of 8
 
-There is one checksum for the bytes that are written and synced together, computed in one call that does not
-hold up the broker. The mark is random and unique to the file, so that neither older bytes on the disk nor a
-message that carries a piece of a journal can be mistaken for a batch.
+One checksum covers all bytes that are written and synced together; it is computed in one call, which does not
+delay the broker. The mark is random and unique to the file. So neither older bytes on the disk nor a message
+that carries a piece of a journal can be mistaken for a batch.
 
 Batches are numbered from 1. A new file is begun when the previous file is full and synced, or when a write to
 it failed: then the new file begins with the failed batch. ``synced`` is the highest sequence that was on
@@ -75,9 +75,7 @@ Unsynced = tuple[Parts, int]  # the parts of a batch and its sequence, until the
 
 
 class Header(NamedTuple):
-    """The header of a file: the sequences of its first batch and of the last synced batch before,
-    its mark.
-    """
+    """The header of a file: the sequence of its first batch, the last synced one before, the mark."""
 
     first: int
     synced: int
@@ -192,8 +190,8 @@ class JournalFile:
     def finish(self, *, seal: bool = False) -> None:
         """Sync everything that was written, and close the file, even if OSError is raised.
 
-        ``seal`` is for a journal that is left like this: another, empty batch proves that the last one was on
-        disk.
+        ``seal`` is for a journal that gets no further batches: an empty batch is added, which proves that the
+        last one was on disk.
         """
         try:
             self.sync()

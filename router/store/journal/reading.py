@@ -121,9 +121,11 @@ def read_header(
 ) -> Header | None:
     """Return the header of a file; None if the broker was interrupted before it was written.
 
-    ``expected`` is the sequence of the next batch (0: unknown). If a header with a valid checksum contradicts
-    the first batch after it, the values of the batch are used, and ``correct`` is called. Raises DamageError
-    for a header that belongs to another place and for batches without a header, FormatError if another
+    ``expected`` is the sequence that the first batch should have (0: unknown). A header with a valid checksum
+    may still have wrong values. If the first batches show that, the values are corrected and ``correct`` is
+    called.
+
+    Raises DamageError for the header of another file and for batches without a header, FormatError if another
     version wrote the file.
     """
     if len(data) >= FILE_HEADER:
@@ -161,7 +163,7 @@ def _shown(header: Header) -> str:
 
 
 def _corrected(path: Path, data: bytes, header: Header, expected: int) -> Header:
-    """Return a header with values that contradict its first batches, or that no broker writes, corrected."""
+    """Return the header, with values corrected that contradict the first batches or are impossible."""
     first, synced, mark = header
     batch = batch_at(path, data, FILE_HEADER, mark)
     if batch is None and not _any_batch(path, data, mark):
@@ -198,10 +200,12 @@ def batches(
 def next_batch(  # noqa: PLR0917 - a place in a file, and what stands there
     path: Path, data: bytes, offset: int, mark: bytes, expected: int, correct: Correct = ignore_corrections
 ) -> Batch | None:
-    """Return batch ``expected`` if it is whole at an offset where the one before it ends.
+    """Return batch ``expected`` if there is a whole batch at ``offset``, where the previous one ends.
 
-    No batch can be missing between adjacent ones. So a batch with another sequence at this place is batch
-    ``expected`` (``correct`` is called), unless it shows that batch ``expected`` had been on disk elsewhere.
+    Batches of a file have consecutive sequences. If the batch at ``offset`` has another sequence, that number
+    is wrong: ``correct`` is called, and the batch is returned with the sequence ``expected``. But if the
+    batch says that batch ``expected`` was on disk before it was written, ``expected`` is missing, and None is
+    returned.
     """
     batch = batch_at(path, data, offset, mark)
     if batch is None or batch.sequence == expected:

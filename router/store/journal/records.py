@@ -19,8 +19,8 @@ few kinds of record, and no brackets around them:
               ...     the key, then the value; an empty value removes the key
 
 ``length`` counts the bytes after it. Everything is keyed by queue id and position, so that reading a record
-twice changes nothing. A queue id is of one incarnation: records of a deleted queue have no effect. Every
-position below the delivered mark was delivered at least once.
+twice changes nothing. A queue that is deleted and declared again gets another id, so records of the deleted
+queue have no effect. Every position below the delivered mark was delivered at least once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -46,7 +46,7 @@ class RecoveredQueue:
     pages: list[StoredPage] = field(default_factory=list)
     entries: dict[int, StoredMessage] = field(default_factory=dict)
     firsts: list[int] = field(default_factory=list)  # of the pages, ascending
-    lasts: list[int] = field(default_factory=list)  # the last position of each page and all before it
+    lasts: list[int] = field(default_factory=list)  # the highest position of each page and all before it
     notes: dict[bytes, bytes] = field(default_factory=dict)
 
     def take_pages(self, pages: Iterable[StoredPage]) -> None:
@@ -123,10 +123,12 @@ def recover(
 ) -> Recovered:
     """Read everything, and report the progress to ``progress``. Raises DamageError and FormatError.
 
-    A record that is unusable although the checksum of its batch is right is left out and added to
-    ``Recovered.broken``, and so is the rest of the batch if the start of the next record is not certain.
-    Records of queues that are not among ``queue_ids`` belong to deleted ones. ``stopped`` is the last batch
+    ``queue_ids`` are the existing queues: records of other queues are ignored. ``stopped`` is the last batch
     that must exist.
+
+    A record may be unusable although the checksum of its batch is right. It is left out and added to
+    ``Recovered.broken``. If the start of the next record is not certain, the rest of the batch is left out
+    too.
     """
     queues = {number: RecoveredQueue() for number in queue_ids}
     loaded = load_checkpoint(files, directory, queues)

@@ -20,14 +20,14 @@ from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.writer import Disk, SaveCheckpoint, WritePages
 
-STEP = 1 << 20  # bytes of pages written at a time, where
-MESSAGE = 1 << 10  # each message counts as so many more: moving one takes 3 microseconds
+STEP = 1 << 20  # bytes of pages written at a time
+MESSAGE = 1 << 10  # bytes added for each message in that sum: moving one takes 3 microseconds
 
 
 class RetiredFile(NamedTuple):
     """A journal file: its number, the sequence of its first batch, and the logs with publishes in it.
 
-    ``logs`` has for each log a position that all its publishes are below.
+    ``logs`` has for each log a position above all its publishes in this file.
     """
 
     number: int
@@ -46,14 +46,14 @@ class Retirement:
         self._logs = logs
         self._segments = segments
         self._files: deque[RetiredFile] = deque()  # the last is the current one
-        self._busy = False  # the first is being retired, or a checkpoint is being saved
+        self._busy = False  # the first file is being retired, or a checkpoint is being saved
         self._committed = 0
         self._logs_to_move: deque[tuple[StoredQueueLog, int]] = deque()
-        self._entries_to_move: deque[tuple[int, deque[Entry]]] = deque()  # of the first of them, by priority
-        self._moving: set[WritePages] = set()  # pages of it that are being written
+        self._entries_to_move: deque[tuple[int, deque[Entry]]] = deque()  # of the first log, by priority
+        self._moving: set[WritePages] = set()  # pages of moved entries that are being written
         self._pages: set[WritePages] = set()  # pages that must be on disk before the checkpoint is saved
-        self._batch = 0  # the batch that must be on disk before, too
-        # Streams that must be on disk before, too, up to an offset
+        self._batch = 0  # batch that must be on disk before the checkpoint is saved
+        # Streams that must be on disk before the checkpoint is saved, each up to an offset
         self._flushing: dict[StoredStreamLog, int] = {}
         self._checkpoint: SaveCheckpoint | None = None
 
@@ -158,8 +158,8 @@ class Retirement:
     def _note(self, gathered: int) -> None:
         """Make a checkpoint of the present state, to be saved once everything it names is on disk.
 
-        Messages that it counts as settled may be settled by a batch that is still being written, and its
-        pages may be unwritten.
+        The checkpoint may count messages as settled by a batch that is still being written, and may name
+        pages that are not written yet.
         """
         first = self._files[0]
         queues = [_state(log) for log in self._logs.values()]
