@@ -1,9 +1,10 @@
 """Checks of the deliveries that a consuming connection reads, as bytes.
 
-Responsible for checking that deliveries are complete, that their delivery tags are consecutive, and that the
-numbers in the bodies are, if a queue has one publisher and one consumer; if it has several, the sum of the
-numbers shows losses. Equally long deliveries are checked by the read (``ColumnCheck``) or in a loop that
-slices (``RowCheck``), others by a walk over their frames (``FrameCheck``).
+Responsible for checking that deliveries are complete and that their delivery tags are consecutive. If a queue
+has one publisher and one consumer, the numbers in the bodies must be consecutive too; otherwise the sum of
+the numbers shows losses. Equally long deliveries of one channel are checked for a whole read at once
+(``ColumnCheck``), those of several channels one by one (``RowCheck``), others by a walk over their frames
+(``FrameCheck``).
 """
 
 import time

@@ -62,16 +62,21 @@ class BenchTarget:
 class Load:
     """Bodies of ``size`` bytes to ``queues`` queues. Publishers and consumers are connections.
 
-    ``persistent`` messages go to durable queues, others to transient ones. ``window`` bounds what each
-    queue's (or exchange's) publisher has unconfirmed (0: no confirms), ``rate`` is in messages a second of
-    all publishers together (0: as many as the broker takes), ``ack`` 0 for automatic acknowledgement, else
-    one for so many deliveries. ``backlog`` bounds what may wait in the broker where nothing else does.
-    ``bindings`` are spread over the queues (0: one each); ``new_keys`` has every message of a topic exchange
-    carry a routing key of its own. ``processes`` is how many each side has, ``count`` how many messages each
-    publisher's queue or exchange gets (infinite: until the time is over). ``kind`` says how much the messages
-    differ (see ``traffic``), which are drawn with ``seed``. With a ``profile`` they are those of a client,
-    with sizes of their own. The exchange ``selector`` is a fanout exchange whose bindings have an
-    ``x-selector``, which leveret alone knows.
+    Publishing: ``persistent`` messages go to durable queues, others to transient ones. ``window`` is the most
+    unconfirmed messages of a publisher for each queue or exchange (0: no confirms), ``rate`` the messages a
+    second of all publishers together (0: as many as the broker takes). Without a window ``backlog`` is the
+    most messages that wait in the broker. ``count`` is the number of messages for each queue or exchange of a
+    publisher (infinite: until the time is over).
+
+    Consuming: ``ack`` is the number of deliveries for each acknowledgement (0: automatic acknowledgement).
+    ``processes`` is the number of processes of each side.
+
+    Topology: ``bindings`` are spread over the queues (0: one each). With ``new_keys`` every message to a
+    topic exchange has a routing key of its own. The exchange ``selector`` is a fanout exchange whose bindings
+    have an ``x-selector``, which leveret alone knows.
+
+    Messages: ``kind`` says how much they differ (see ``traffic``); they are drawn with ``seed``. With a
+    ``profile`` they are those of a client, with the client's sizes.
     """
 
     size: int = 100

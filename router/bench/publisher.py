@@ -28,7 +28,8 @@ from leveret.router.bench.wire import (
     refusal,
 )
 
-# Bytes: a block of larger messages that are all alike has fewer; their numbers are written one by one.
+# Most bytes of a block of equal messages with all the numbers that are written into it beforehand. If it
+# would be larger, the block has each message once, and the numbers are written when it is sent.
 LARGEST_BLOCK = 4 << 20
 MANY = 2048  # publishes in a block of small messages that are all alike
 PIECE = 1 << 18  # bytes for one send

@@ -58,7 +58,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
 
 def ratio(ours: BenchResult, theirs: BenchResult) -> float | None:
-    """Return how many times as many messages one broker delivers a second; None if the other one none."""
+    """Return the ratio of the messages a second that two brokers deliver; None if the other delivers none."""
     return round(ours.received / theirs.received, 3) if theirs.received else None
 
 

@@ -25,8 +25,8 @@ from leveret.router.bench.publisher import PublishBlock
 from leveret.router.bench.traffic import drafts
 from leveret.router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery
 
-DELIVERIES = 2_000_000  # most deliveries for the consumer,
-BYTES = 1 << 30  # and their most bytes
+DELIVERIES = 2_000_000  # most deliveries for the consumer
+BYTES = 1 << 30  # most bytes of these deliveries
 LARGEST = 1 << 17  # maximum bytes of a body
 CLOSE = method_frame(0, m.ConnectionClose(200, "done"))  # the same bytes as ``wire`` sends
 PUBLISH = b"\x00\x3c\x00\x28"

@@ -21,9 +21,9 @@ from leveret.router.bench.load import BLOCK, MARK, SAME, SMALLEST_STAMPED, STAMP
 from leveret.router.bench.profiles import SHAPES, TASKS, uuid
 
 POOL = 4096  # different messages that are published in turn
-LARGEST_POOL = 8 << 20  # bytes of the pool of one queue or exchange; larger messages have fewer in it,
-LARGEST_POOLS = 128 << 20  # and so have many queues together,
-SMALLEST_POOL = 8  # but not fewer than this
+LARGEST_POOL = 8 << 20  # most bytes of the pool of one queue or exchange: large messages are fewer than POOL
+LARGEST_POOLS = 128 << 20  # most bytes of all pools together
+SMALLEST_POOL = 8  # messages in a pool, at least
 OVERHEAD = 300  # bytes of a publish beside its body, about
 SPREAD = 0.5  # standard deviation of the logarithm of ragged sizes
 MOST = 8  # times the nominal size: the largest ragged body

@@ -24,7 +24,7 @@ from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, Job
 from leveret.router.values.counters import Traffic
 
-NOW = 1_000_000  # ms of the broker's clock, which stands still
+NOW = 1_000_000  # ms of the broker's clock, which does not advance
 
 
 class MemoryBroker:

@@ -8,8 +8,8 @@ from leveret.router.bench.load import PROFILES, RAGGED, Load
 from leveret.router.bench.traffic import Draft, drafts
 from leveret.router.bench.wire import FRAME_MAX, publish_encoded
 
-READ = 1 << 16  # bytes that a broker reads at a time,
-SMALL = 512  # and half of them if messages have fewer bytes than that, as ``server.client_tasks`` does
+READ = 1 << 16  # bytes that a broker reads at a time
+SMALL = 512  # bytes of a message below which half as much is read at a time, as in ``server.client_tasks``
 MESSAGES = 4096  # in one pass, about
 EVERY_BINDING = Load(exchange="topic", queues=10, bindings=1000)
 
@@ -19,8 +19,8 @@ class CoreWorkload:
     """A load with one publisher's channel and one consumer's channel for each queue. ``load.ack`` is 0 or 1.
 
     ``together`` is the number of messages of each queue in a read; 0: as many as fit. The queue of a
-    ``stream`` workload is a stream. If it has a consumer, which then is one read behind the publisher, only
-    the consumer's part is timed.
+    ``stream`` workload is a stream. A consumer of a stream is one read behind the publisher, and only its
+    part is timed.
     """
 
     title: str

@@ -1,8 +1,8 @@
 """Consumers of a queue, and the order in which they are served.
 
-Responsible for priorities, round-robin and the single active consumer. Prefetch counts are applied by
-``Consumer.credit``: the number of messages that a consumer may receive now. The session behind a consumer
-(its ``DeliverySink``) writes the deliveries.
+Responsible for priorities, round-robin and the single active consumer. ``Consumer.credit`` applies the
+prefetch counts: it is the number of messages that a consumer may receive now. The session of a consumer, its
+``DeliverySink``, writes the deliveries.
 """
 
 from bisect import bisect_left, insort
@@ -21,7 +21,7 @@ SLICE = 256  # messages that one consumer gets at a time, at most
 
 
 class DeliverySink(Protocol):
-    """Interface of the session behind a consumer, as its queue sees it."""
+    """Interface of a consumer's session, as the queue sees it."""
 
     prefetch: int  # shared by all consumers of the session (0: no limit)
     finished: bool  # the session and its consumers have ended
@@ -75,12 +75,14 @@ class Consumer(Receiver):
     """A subscription of a session to a queue.
 
     ``prefetch`` is the consumer's limit of unacknowledged messages (0: none), ``unacked`` the number that it
-    holds, ``redelivered`` the number of its deliveries that were redeliveries. ``active`` is False for
-    cancelled consumers and for those that wait behind a single active consumer. ``ready`` is True while the
-    consumer is in the line of its priority. ``starving`` is not 0 while the session's credit is awaited.
-    ``share`` limits the messages that it gets before the session's other consumers, if the session has a
-    prefetch count. ``probed`` is set if the next delivery has a measured message: its index in the delivery,
-    and what settles it.
+    holds, ``redelivered`` the number of its deliveries that were redeliveries.
+
+    ``active`` is False for cancelled consumers, and for those that wait because another one is the single
+    active consumer. ``ready`` is True while the consumer is in the line of its priority. ``starving`` is not
+    0 while the consumer waits for credit of its session. If the session has a prefetch count, ``share`` is
+    the number of messages that the consumer gets before other consumers of the session do. ``probed`` is set
+    if the next delivery has a sample of the latency probe: its index in the delivery, and the ``Probed`` that
+    settles it.
     """
 
     __slots__ = (
@@ -182,7 +184,7 @@ class Consumers:
 
     def __init__(self, *, single_active: bool) -> None:
         self.single_active = single_active
-        self.sharing = False  # True if any session behind them may have a prefetch count
+        self.sharing = False  # True if the session of any of them may have a prefetch count
         self.only: Consumer | None = None  # the queue's only consumer, while it is ready
         self._all: dict[Consumer, None] = {}  # in the order they were added
         self._by_priority: dict[int, dict[Consumer, None]] = {}  # with single_active; in that order
@@ -207,7 +209,7 @@ class Consumers:
     def refuse(self, *, exclusive: bool) -> bool:
         """Return True if another consumer may not be added.
 
-        There is an exclusive consumer, or ``exclusive`` is asked for and not possible.
+        That is so if there is an exclusive consumer, and with ``exclusive`` if there is any consumer.
         """
         if exclusive and (self._all or self.single_active):
             return True

@@ -37,7 +37,7 @@ class QueueDeliveries(LimitedContents):
     def pause_deliveries(self) -> None:
         """Deliver nothing, not to ``get`` either, until ``resume_deliveries``.
 
-        A session requeues messages in several turns; messages behind them must not be delivered first.
+        A session requeues messages in several turns; later messages must not be delivered before them.
         """
         self._paused += 1
 
@@ -65,11 +65,11 @@ class QueueDeliveries(LimitedContents):
         return more
 
     def _deliver_all(self, consumer: Consumer, now: int) -> bool:
-        """Deliver all messages to the only consumer, in as few calls as possible, and return True.
+        """Deliver all messages to the only consumer, in as few calls as possible; return True if done.
 
-        Does nothing and returns False unless that is all that there is to do: each message is in memory, was
-        never delivered and never expires, none is sampled, and the consumer has credit for all. Has the same
-        effect as ``_drain``; ``tests/router/queue/test_delivery.py`` compares both.
+        Returns False, without an effect, unless the consumer has credit for all messages and each message is
+        in memory, was never delivered, never expires and is no latency sample. The effect is that of
+        ``_drain``; ``tests/router/queue/test_delivery.py`` compares both.
         """
         ready, probe = self.ready, self.probe
         if self._expiring or self._returned or self._paused or self.bytes > DRAIN_BYTES:

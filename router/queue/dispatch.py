@@ -10,8 +10,8 @@ from typing import Protocol
 from leveret.router.queue.consumers import SLICE, Consumer, Consumers, Line
 from leveret.router.queue.entry import Entry
 
-DRAIN = 4 * SLICE  # work that a queue does before other queues deliver, measured in messages:
-SERVED = 8  # a delivery to a consumer costs as much time as this many of its messages, ten microseconds
+DRAIN = 4 * SLICE  # work, in messages, that a queue does before other queues deliver
+SERVED = 8  # messages that a delivery to one more consumer counts as: it takes ten microseconds
 ROUND = SLICE // 2  # consumers served in one round, a millisecond
 
 

@@ -5,7 +5,7 @@ delivered are in a deque. Requeued entries are in a heap before it, by position:
 the head, so every requeued entry precedes every fresh one of its priority.
 
 Of a long order, only the two ends are in memory. The runs between ``fresh`` and ``tail`` have their messages
-on disk; a run has to be loaded before any message behind it can leave.
+on disk; a run has to be loaded before any message after it can leave.
 """
 
 from bisect import bisect_left
@@ -52,8 +52,8 @@ class Fifo:
         self.priority = priority
         self.fresh: deque[Entry] = deque()
         self.returned: list[Entry] = []
-        self.runs: deque[Run] = deque()  # behind the fresh entries
-        self.tail: deque[Entry] = deque()  # behind the runs; empty when there are none
+        self.runs: deque[Run] = deque()  # after the fresh entries
+        self.tail: deque[Entry] = deque()  # after the runs; empty if there are no runs
         self.back = self.fresh  # the deque that new entries are added to
         self.gone = 0  # removed entries that are still in the containers, to be skipped
         self.in_runs = 0
@@ -254,7 +254,7 @@ class Fifo:
         self._join()
 
     def page_out(self, most: int) -> list[Run]:
-        """Move about ``most`` messages, from behind the head or the last run, into new runs; return those.
+        """Move about ``most`` messages that follow the head, or the last run, into new runs; return the runs.
 
         The entries of a run with a page can be released at once, others when they are written to a page.
         """

@@ -21,7 +21,7 @@ from leveret.router.queue.priorities import Priorities
 from leveret.router.turns.backlog import Slices
 
 SOME = 4  # excess messages dropped for each new one, while later turns drop the rest
-SLICE_BYTES = 1 << 20  # of messages that are dropped at a time: freeing large bodies takes long
+SLICE_BYTES = 1 << 20  # bytes of messages dropped at a time: freeing large bodies takes long
 EXPIRE = 4 * SLICE  # messages that expire at once, before other queues deliver
 
 

@@ -13,8 +13,8 @@ from leveret.router.queue.paged_run import Run
 if TYPE_CHECKING:
     from leveret.router.queue.fifo import Fifo
 
-HEAD = 256  # messages at the head that stay in memory,
-HEAD_BYTES = 1 << 20  # unless their frames are larger than this
+HEAD = 256  # messages at the head that stay in memory, or fewer:
+HEAD_BYTES = 1 << 20  # most bytes of their frames
 PAGE_MESSAGES = 1024  # messages in a page, at most
 PAGE_BYTES = 1 << 20  # a page ends with the message that brings it to this size
 FEW = 64  # fewer messages are not written to a page of their own

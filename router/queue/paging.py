@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue
 
 COST = 500  # bytes of memory that a message uses in addition to its body, about
-READ_AHEAD = 2  # runs read in advance behind the next one
+READ_AHEAD = 2  # runs after the next one that are read in advance
 
 
 class NextMessagePending(Exception):
@@ -91,7 +91,7 @@ class Paging:
         self._settle_unstored(run, run.entries or ())
 
     def _settle_unstored(self, run: Run, entries: Sequence[Entry]) -> None:
-        """Settle in a run's page the entries that are not stored; release the page if it has no others."""
+        """Settle the entries of a run's page that are not stored; release the page if it has no others."""
         page = run.page
         if page is not None and page.live:
             for entry in entries:

@@ -34,7 +34,7 @@ class ClientReads:
         self._in_a_row = 0
         self._until = 0.0  # when the present series of reads ends
         self._skip = 0  # answered turns until the next attempt
-        self._vain = 1  # answered turns that a vain attempt lets pass
+        self._vain = 1  # answered turns that are skipped after the next vain attempt
 
     async def read(self, size: int) -> bytes | bytearray:
         """Return up to ``size`` bytes; none at the end. Raises BrokenResourceError, as streams do."""

@@ -19,8 +19,8 @@ from leveret.router.server.outbox import Outboxes
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.server.young_collections import YoungCollections
 
-LATE = 1000  # ms of delay of a timer that a busy loop does not explain,
-GRACE = 0.5  # and seconds in which clients are read from before overdue timers run
+LATE = 1000  # ms; a timer that is later shows that the process did not run
+GRACE = 0.5  # seconds in which clients are then read from before overdue timers run
 HOLD_TIMEOUT = 1  # seconds that a client waits at most for the disk
 COMMANDS = 0.0025  # seconds of a turn for commands of a client or due timers
 
@@ -39,7 +39,7 @@ class Driver:
         self._taken = 0  # bytes from clients since the last commit
         self._relief = trio.Event()
         self._held: trio.Event | None = None  # set when clients may be read from again
-        self._armed: int | None = None  # when the timer task wakes without being woken
+        self._armed: int | None = None  # when the timer task wakes by itself, in ms
         self._earlier = trio.Event()
         self._more = trio.Event()
         self._log = structlog.get_logger()

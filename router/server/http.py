@@ -168,11 +168,8 @@ class _Conversation:
         return None
 
     async def _next_request(self) -> tuple[PendingRequest, float] | None:
-        """Return the next request once its head has arrived, and the time by which all of it must arrive.
-
-        Returns None if no request began in time, or if the client has closed its side. If a request began and
-        its head did not arrive in time, the result is to be answered with 408; if the client speaks another
-        protocol, with 400.
+        """Return the next request and the time by which all of it must arrive. Returns None if no request began
+        in time or the client has ended. A request whose head is late is returned to be answered with 408.
         """
         wire, due = self._wire, math.inf
         self._guest.wait()

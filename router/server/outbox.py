@@ -18,7 +18,7 @@ SMALL_BATCH = 1 << 12  # bytes; a larger batch waits for further bytes to the sa
 LARGE_BATCH = 1 << 16  # bytes; a batch of this size is sent at once if its chunks are large
 LARGE_CHUNK = 1 << 10  # bytes of a chunk, on average, from which chunks are sent without a copy
 CHUNKS_PER_CALL = 1024  # chunks that a system takes in one call
-OVERFULL = 16  # times ``high``
+OVERFULL = 16  # direct replies are dropped from this many times ``high`` unsent bytes on
 PIECE = 1 << 18  # bytes joined for one send: copying more delays other tasks, and counts as sent too late
 
 
@@ -70,8 +70,9 @@ class BufferedOutbox:
         send: Callable[[list[Part]], int] = lambda parts: 0,
         shared: Outboxes | None = None,
     ) -> None:
-        """Create an outbox. ``send`` sends as many bytes as the socket takes at once, and returns their
-        number. ``end_batch`` uses it and has to be called, when a batch ends, for each outbox that is due.
+        """Create an outbox. ``send`` sends what the socket takes at once, and returns the number of bytes.
+
+        At the end of a batch ``end_batch`` must be called for each outbox in ``Outboxes``; it calls ``send``.
         """
         self.open = trio.CancelScope()
         self.closed = False
@@ -79,14 +80,14 @@ class BufferedOutbox:
         self._shared = shared
         self._chunks: list[Part] = []
         self.traffic = Traffic()
-        self.size = 0  # of the chunks, and of bytes that were taken and are unsent
+        self.size = 0  # unsent bytes: in the chunks, and taken by the sending task
         self._high = high
         self._low = low
         self._full = False
         self._sent = now
         self._send = send
         self.writer_started = True  # unless ``start_writer_with`` is called
-        self._wake: Callable[[], object] | None = None  # has bytes sent by the task; None while it sends
+        self._wake: Callable[[], object] | None = None  # wakes the sending task; None while it sends
         self._readable: trio.Event | None = None
 
     def start_writer_with(self, start: Callable[[], object]) -> None:

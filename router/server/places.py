@@ -1,10 +1,12 @@
 """Limits on connections, and the choice of the connection that is closed for a new one at the limit.
 
-A connection is *waiting* until it has sent a complete request, or has logged in: such connections cost
-little, and anyone can open them. When all places are taken, the connection that has waited longest is closed,
-of the address with the most places; among IPv6 networks, of the site (/48) with the most places, and there of
-the network with the most. So a flood of idle connections only closes its own connections. *Engaged*
-connections, in a virtual host or with a request in progress, are never closed for others.
+A connection is *waiting* until it has sent a complete request or has logged in: anyone can open such
+connections, at little cost. After that it is *engaged*, and is never closed for others.
+
+Places are counted by network: an IPv4 address, or the /64 of an IPv6 address. When all places are taken, a
+waiting connection of the network with the most places is closed, the one that has waited longest. IPv6
+networks of one site (/48) are first counted together. So a flood of idle connections only closes its own
+connections.
 
 Not for the time limits of requests and logins (see ``client_tasks`` and ``http``).
 """
@@ -25,7 +27,7 @@ def log_each_refusal(event: str, reason: str, peer: str) -> None:
 
 
 class Occupant:
-    """One connection as a holder of places; it starts as waiting. ``leave`` closes it."""
+    """One connection as a holder of places; it is waiting at first. ``leave`` closes the connection."""
 
     __slots__ = ("_leave", "name", "network", "places", "waiting")
 
@@ -135,8 +137,9 @@ class Places:
     def _victim(self, occupant: Occupant) -> Occupant | None:
         """Return the waiting connection to close for a new one, ``occupant``; None to refuse the new one.
 
-        It is a connection of the network with the most places. The new one is refused if that network's site
-        has no more places than its own site, or, within the same site, the network no more than its own.
+        The victim is of the site with the most places, of the network there with the most places, and has
+        waited longest. The new connection is refused if its own site has as many places as that site. If both
+        are of one site, it is refused if its own network has as many places as the other network.
         """
         if not self._waiting:
             return None

@@ -27,7 +27,7 @@ from leveret.router.stream.readers import Readers
 from leveret.router.stream.seek import seek
 from leveret.router.values.counters import DeliveryCounters
 
-FILTERED = DRAIN // 2  # messages that a visit of a reader with a filter counts as
+FILTERED = DRAIN // 2  # messages that one visit of a reader with a filter counts as
 WOKEN = 64  # readers at the end of the stream that are woken before others are served
 HOLDING = 256  # readers that keep a piece (256 KiB) and the decoded messages of a chunk
 DECODING = 4  # messages that are decoded, and later freed, in the time of one delivered message
