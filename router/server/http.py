@@ -168,8 +168,8 @@ class _Conversation:
         return None
 
     async def _next_request(self) -> tuple[PendingRequest, float] | None:
-        """Return the next request and the time by which all of it must arrive. Returns None if no request began
-        in time or the client has ended. A request whose head is late is returned to be answered with 408.
+        """Return the next request, and the time until which it may arrive. Returns None if no request began
+        in time or the client has ended. A request whose head is late is returned, to be answered with 408.
         """
         wire, due = self._wire, math.inf
         self._guest.wait()
