@@ -243,7 +243,15 @@ def page(ground: Ground, path: Path, which: int, field: int, number: int) -> Bod
     pages = _pages(path)
     file, offset, length = pages[which % len(pages)]
     data = file.read_bytes()
-    old = data[offset : offset + length]
+    new, loose = change_page(data[offset : offset + length], which // len(pages), field, number)
+    file.write_bytes(data[:offset] + new + data[offset + length :])
+    return loose
+
+
+def change_page(old: bytes, which: int, field: int, number: int) -> tuple[bytes, Bodies]:
+    """The bytes of a page with another value in a field of it or of its entry ``which``, with its checksum
+    and as long as before, and the bodies that may be missing then.
+    """
     head, entries, at = old[:28], [], 28
     while at < len(old):
         _, _, _, route, frames = _ENTRY.unpack_from(old, at)
@@ -255,7 +263,7 @@ def page(ground: Ground, path: Path, which: int, field: int, number: int) -> Bod
         form = Struct(">QQI")
         head = head[:8] + _change_fields(form, head[8:], field // 4, number)
     else:
-        index = which // len(pages) % len(entries)
+        index = which % len(entries)
         entry = entries[index]
         if field % 4 == 1:
             entries[index] = entry[: _ENTRY.size] + _bytes(entry[_ENTRY.size :], number)
@@ -264,12 +272,8 @@ def page(ground: Ground, path: Path, which: int, field: int, number: int) -> Bod
         if field % 4 != 1 and field // 4 % 5 < 3:
             loose = frozenset(bodies_in(entry))
     new = head + b"".join(entries)
-    if len(new) < length:
-        new = new.ljust(length, b"\0")
-    new = new[:length]
-    new = PAGE + crc32(new[8:]).to_bytes(4, "big") + new[8:]
-    file.write_bytes(data[:offset] + new + data[offset + length :])
-    return loose
+    new = new.ljust(len(old), b"\0")[: len(old)]
+    return PAGE + crc32(new[8:]).to_bytes(4, "big") + new[8:], loose
 
 
 def _segments(path: Path) -> list[Path]:

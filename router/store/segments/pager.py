@@ -6,6 +6,7 @@ chooses the messages to write and to read (see ``queue/paging``).
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -265,7 +266,7 @@ class StorePager:
         message: Message | None = None
         entries: list[Entry] = []
         found_entries = read_entries(page, data)
-        traits = page.traits if page.traits and len(found_entries) == page.count else ()
+        traits = _known_traits(page, found_entries)
         unpack_header = HEADER_FRAME.unpack_from
         for place, (position, deadline, returns, route, frames) in enumerate(found_entries):
             if not whole and page.is_settled(position):
@@ -303,6 +304,19 @@ def _traits(entries: Sequence[Entry]) -> Sequence[Traits] | None:
     """Return the traits of messages for ``StoredPage``; None if some of them have blind copies."""
     messages = [entry.message for entry in entries]
     return [each.traits for each in messages] if all(type(each) is Message for each in messages) else None
+
+
+def _known_traits(
+    page: StoredPage, entries: Sequence[tuple[int, int, int, bytes, bytes]]
+) -> Sequence[Traits]:
+    """Return the traits of a page's messages, in their order.
+
+    Returns none if the traits are unknown, or if the number or the size of the messages that were read shows
+    that this broker has packed others.
+    """
+    if not page.traits or len(entries) != page.count:
+        return ()
+    return page.traits if min(map(len, map(itemgetter(4), entries))) >= HEADER_FRAME.size else ()
 
 
 def _log(queue: "Queue") -> StoredQueueLog | None:
