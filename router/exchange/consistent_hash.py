@@ -1,10 +1,12 @@
 """The consistent-hash exchange of RabbitMQ's plugin: a hash sends each message to one destination.
 
 The binding key is a weight, and a destination's share of the messages is its share of the weights. The
-routing key is hashed, or the header or property that the argument ``hash-header`` or ``hash-property`` names;
-messages without that header or property all go to the same destination. A new destination takes keys from the
-others, between which no keys move; the keys of a removed destination are shared among the rest. The result
-depends only on names and weights, so keys keep their queues over a restart.
+routing key is hashed, or the header or property that the argument ``hash-header`` or ``hash-property`` names.
+Messages without that header or property all go to the same destination.
+
+A new destination takes keys from the others; no keys move between the others. The keys of a removed
+destination are shared among the rest. The result depends only on names and weights, so keys keep their queues
+over a restart.
 
 A destination counts once, as in RabbitMQ: of several bindings to it the oldest sets its weight. (RabbitMQ
 stops routing to a destination when any of its bindings is removed; here the next oldest sets the weight.)
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message
 
 PROPERTIES = ("correlation_id", "message_id", "timestamp")
-SLOTS = 1 << 16  # enough for shares that are true within some percent for a hundred queues
+SLOTS = 1 << 16  # with a hundred queues the shares are exact to a few percent
 MAX_WEIGHT = 1_000_000
 
 

@@ -1,10 +1,10 @@
 """The recent-history exchange of RabbitMQ's plugin: a fanout that sends a newly bound queue the latest
 messages.
 
-Keeps as many messages as the argument ``x-recent-history-length`` says (default 20), in memory only, and
-never more than ``MAX_LENGTH`` messages and ``MAX_BYTES`` of frames: a newly bound queue gets them all in one
-turn. A message whose header ``x-recent-history-no-store`` is true is routed and not kept. The caller that
-binds a queue enqueues the messages of ``history()``.
+Keeps as many messages as the argument ``x-recent-history-length`` says (default 20), in memory only. A newly
+bound queue gets them all in one turn, so there are never more than ``MAX_LENGTH`` messages or ``MAX_BYTES``
+of frames. A message whose header ``x-recent-history-no-store`` is true is routed and not kept. The caller
+that binds a queue enqueues the messages of ``history()``.
 """
 
 from collections import deque
@@ -52,7 +52,7 @@ class RecentHistoryExchange(Exchange):
         return tuple(self._history)
 
     def _keep(self, message: "Message") -> None:
-        """Keep a message and drop the oldest. A message over ``MAX_BYTES`` by itself leaves none."""
+        """Keep a message and drop the oldest. One over ``MAX_BYTES`` leaves none, not even itself."""
         self._history.append(message)
         self._bytes += len(message.frames)
         while len(self._history) > self._length or self._bytes > MAX_BYTES:

@@ -1,7 +1,7 @@
 """The topic exchange: binding keys are patterns over the words of the routing key (AMQP 0-9-1 3.1.3.3).
 
-Words are separated by dots, so ``a..b`` has three of which one is empty; the empty key has no word at all, as
-in RabbitMQ. ``*`` matches exactly one word, ``#`` any number of words, including none.
+Words are separated by dots, so ``a..b`` has three words, of which one is empty. The empty key has no words,
+as in RabbitMQ. ``*`` matches exactly one word, ``#`` any number of words, including none.
 
 Most binding keys are in a trie; those whose wildcards could make a trie slow are in an automaton.
 """

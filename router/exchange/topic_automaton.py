@@ -14,7 +14,7 @@ from leveret.router.exchange.base import Binding
 from leveret.router.turns.backlog import Slicing, at_once
 
 BLOCK_BITS = 8192
-SPARSE = 4  # a block with less than one bit of so many in use moves its keys to another
+SPARSE = 4  # a block moves its keys to another if less than one of this many bits is in use
 
 
 class KeyPosition:
@@ -112,7 +112,7 @@ class KeyBlock:
 
 
 class Automaton:
-    """Bindings by their keys, in which no ``#`` is directly after another, and none is the whole key.
+    """Bindings by their keys. No key has a ``#`` directly after another, and no key is ``#`` alone.
 
     ``blocks`` are never empty; keys are added to the last.
     """

@@ -11,8 +11,8 @@ STARS = 6  # number of first words that may be ``*``, so that a match visits at 
 
 
 class TrieNode:
-    """A node of the trie: its edges, the bindings whose key ends here (``bindings``) or here with ``#``
-    (``rest``).
+    """A node of the trie and its edges. ``bindings`` are those whose key ends here, ``rest`` those whose key
+    ends here with a ``#``.
     """
 
     __slots__ = ("bindings", "children", "rest")

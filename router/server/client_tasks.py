@@ -23,9 +23,9 @@ from leveret.router.vhost.vhost import VHost
 LINGER = 5  # seconds that a client has to read the rest of a finished connection, and to disconnect
 DISCONNECT_CHECK = 5  # seconds between two checks if a client that is not read from has disconnected
 SMALL = 512  # bytes of a message in a read, with frames; below this a read has many messages
-LARGE = 1 << 13  # from this size a read has few messages,
+LARGE = 1 << 13  # bytes of a message in a read; from this on a read has few messages
+AT_ONCE = 4  # times as many bytes are then read at a time
 IGNORED = 1 << 16  # bytes of a read whose content does not matter
-AT_ONCE = 4  # and this many times as many bytes are read at a time
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -46,7 +46,7 @@ class CoreConnection(Protocol):
         """Handle all commands that these bytes complete; return their number."""
 
     def body_room(self) -> memoryview | None:
-        """Return where the next bytes may be read to, without a copy; None if ``receive`` must have them."""
+        """Return a buffer to read the next bytes into, without a copy; None if ``receive`` must get them."""
 
     def body_arrived(self, count: int) -> bytes:
         """Count bytes that were read to ``body_room``; return the bytes to pass to ``receive``. The caller

@@ -336,7 +336,7 @@ class _Conversation:
             await self._take_turn()
 
     async def _take_turn(self) -> None:
-        """Wait behind the long answers: their first slices would all run in one round of the loop."""
+        """Wait for a turn of long answers: all their first slices would run in one round of the loop."""
         if self._site.driver.long_answers.locked():
             async with self._site.driver.long_answers:
                 return

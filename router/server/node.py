@@ -17,7 +17,7 @@ from leveret.router.server.listeners import Endpoint
 from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.resource_monitor import ResourceMonitor
 
-SELDOM = 1000  # a slow measurement may take this part of the time
+SELDOM = 1000  # a slow measurement is repeated after this many times its duration
 PROTOCOLS = {  # RabbitMQ's names of protocols, by the names of settings
     "amqp": "amqp",
     "amqps": "amqp/ssl",
@@ -49,7 +49,7 @@ class ServerNode:
         self._measured: tuple[int, Measurements] | None = None  # time of the measurement, and its result
 
     def measured(self) -> Measurements:
-        """Return the latest measurements of memory and disk, and all others as measured once a batch."""
+        """Return the latest measurements of memory and disk, and others that are made once a batch."""
         if self._measured is None or self._measured[0] != self._broker.now:
             self._measured = self._broker.now, self._measure()
         return self._measured[1]

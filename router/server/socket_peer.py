@@ -26,8 +26,8 @@ class SocketPeer:
     """A client. ``loopback`` is True if it is on this machine, ``local`` if it came to a loopback address.
 
     ``user`` is the user that its certificate proves, or None. ``direct`` is True if its bytes go to the
-    socket unchanged, without TLS or WebSocket; ``watched`` if its stream itself watches that the client
-    reads. ``occupant`` is its connection as a holder of places.
+    socket unchanged, without TLS or WebSocket. ``watched`` is True if its stream has its own limit on the
+    time in which the client reads nothing. ``occupant`` is its connection as a holder of places.
     """
 
     name: str

@@ -28,8 +28,8 @@ ADVICE = "Nothing was confirmed that is not on disk. Start the broker again, and
 RETRY = 1000  # ms until a failed write is repeated
 DELAY = 100  # ms until data is written that no client waits for
 FINISH = 1.5  # seconds that a stopping broker waits for the disk
-SHARE = 10  # a tenth of the memory limit may be ready messages,
-MOST = 1 << 27  # but no more bytes than that: read-ahead is fast enough
+SHARE = 10  # ready messages may use this part of the memory limit, a tenth,
+MOST = 1 << 27  # and at most this many bytes: reading ahead is fast enough
 
 
 @dataclass(slots=True)
@@ -159,8 +159,9 @@ class StoreService:
             self._idle.set()
 
     def _changed(self) -> None:
-        """Update the alarm and let clients go on: a commit or a failed write; commits may succeed while other
-        jobs fail.
+        """Update the alarm and let clients continue, after a commit or a failed write.
+
+        Commits may succeed while other jobs fail.
         """
         failure, broken = self.store.failure, self.store.broken
         if broken is not None and not self.broken.is_set():

@@ -177,7 +177,7 @@ def restore(
     restored = restore_metadata(broker, directory.metadata)
     _log_rows(restored, directory.path)
     store.set_aside[ROWS] += len(restored.bad)
-    _restore_windows(store, restored, opened, restorer)
+    _restore_exchange_notes(store, restored, opened, restorer)
     pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for number, queue in restored.queues:
@@ -212,7 +212,9 @@ def _load(restorer: MessageRestorer, queue: AnyQueue, number: int, *, held: bool
         restorer.load_queue(queue, number, held=held)
 
 
-def _restore_windows(store: Store, restored: Restored, opened: Opened, restorer: MessageRestorer) -> None:
+def _restore_exchange_notes(
+    store: Store, restored: Restored, opened: Opened, restorer: MessageRestorer
+) -> None:
     """Restore the messages that exchanges remember, and other notes of exchanges."""
     for vhost, exchange in restored.exchanges:
         if exchange.has_notes:

@@ -1,7 +1,7 @@
 """Salvage of damaged files: the readable rest of one file, and a rewritten file that a broker can read.
 
-Responsible for bytes: they go in, and bytes, entries and texts come out. Not for the choice of files (see
-``offline/check``).
+Responsible for finding what is readable in the bytes of a file. Not for reading or writing files, nor for the
+choice of files (see ``offline/check``).
 """
 
 from collections.abc import Collection, Iterator
@@ -164,7 +164,7 @@ def rewrite(scanned: ScannedFile, begin: int) -> bytes:
 
 
 def verify_page(data: bytes, queue_id: int, state: PageState) -> list[StoredMessage]:
-    """Return the messages of a page that is as the checkpoint describes it. Raises PageError."""
+    """Return the messages of a page. Raises PageError unless it is as the checkpoint describes it."""
     if len(data) != state.length:
         raise PageError(f"the file ends before the page does, which has {state.length} bytes")
     entries = unpack_page(data, queue_id)

@@ -176,7 +176,7 @@ def _unpackable_notes(notes: StoredNotes, log: Log) -> list[Unpackable]:
 
 
 def culprits(items: Sequence[T], pack: Callable[[Sequence[T]], object]) -> list[tuple[T, Exception]]:
-    """Return the items for which ``pack`` raises by themselves, with the exceptions. Raises MemoryError."""
+    """Pack each item alone; return the items that fail, with their exceptions. Raises MemoryError."""
     try:
         pack(items)
     except MemoryError:

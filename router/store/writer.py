@@ -99,7 +99,7 @@ class Disk(Protocol):
     """Runs jobs of the store on a ``Writer``, a ``StreamWriter`` and a ``SegmentReader``."""
 
     def submit(self, job: Job) -> None:
-        """Run a job after all before it, or in parallel if it reads; then call ``Store.done``."""
+        """Run a job after all earlier ones, or in parallel if it reads; then call ``Store.done``."""
 
 
 class Writer:

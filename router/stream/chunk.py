@@ -78,7 +78,7 @@ class StreamEntry(Entry):
 
 
 class UncommittedEntry(StreamEntry):
-    """A published message whose commit is awaited. Nothing settles it before."""
+    """A published message that is not committed yet, and cannot be settled before."""
 
     __slots__ = ()
 
@@ -102,8 +102,8 @@ class Chunk:
     """Consecutive messages of a stream, from the offset ``first`` to under ``end``.
 
     ``timestamp`` is their time of arrival, in ms since the epoch. ``data`` holds the chunk from ``start`` to
-    ``stop``; the checksum in there is set only if the chunk was read from a file. The messages are
-    decoded on demand, and shared by all readers.
+    ``stop``; its checksum is set only if the chunk was read from a file. The messages are decoded on demand,
+    and shared by all readers.
     """
 
     __slots__ = ("_filter_size", "data", "end", "entries", "first", "start", "stop", "timestamp")

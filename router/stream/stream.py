@@ -262,7 +262,7 @@ class Stream(UnsettledQueue):
         self.commit(self.next, timestamp)
 
     def skip(self, offset: int) -> None:
-        """Assign offsets from this one on: earlier ones belong to stored or lost messages."""
+        """Give new messages offsets from this one on: earlier ones belong to stored or lost messages."""
         if offset > self.next:
             for first, count in without(self.next, offset, self.serving.gaps):
                 last = first + count - 1
