@@ -10,8 +10,8 @@ from leveret.router.stream.stream import Stream
 class Lag(NamedTuple):
     """The lag of one consumer in messages and seconds.
 
-    ``name`` is None for a consumer without a name, ``tag`` is None for an absent one. ``seconds`` is the age of
-    the chunk that the consumer reads, for an absent one the age of the last message that it acknowledged.
+    ``name`` is None for a consumer without a name, ``tag`` is None for an absent one. ``seconds`` is the age
+    of the chunk that the consumer reads, for an absent one the age of the last message that it acknowledged.
     """
 
     name: str | None
