@@ -104,17 +104,22 @@ def _origin_headers(origin: TraceOrigin) -> Table:
 
 
 def _copy(key: str, message: Message, keys: Iterable[str], node: str, more: Table) -> Message:
+    """Return the copy of a message; its headers are left out if they are nested too deep to be copied."""
     properties = message.properties
     known = ((name, getattr(properties, name)) for name in Properties.__dataclass_fields__)
     plain: dict[str, Value] = {name: value for name, value in known if value is not None}
     headers: Table = {
         "exchange_name": message.exchange,
-        "routing_keys": list(keys),
+        "routing_keys": list(islice(keys, MAX_ENTRIES)),
         "properties": plain,
         "node": node,
     }
     key = key.encode("utf-8", "surrogateescape")[:255].decode("utf-8", "surrogateescape")
-    return Message.build(TRACE, key, Properties(headers=headers | more), message.body, bounds=KEPT)
+    try:
+        return Message.build(TRACE, key, Properties(headers=headers | more), message.body, bounds=KEPT)
+    except ValueError:  # nested too deep: a copy of a copy that was dead-lettered, and so on
+        plain.pop("headers", None)
+        return Message.build(TRACE, key, Properties(headers=headers | more), message.body, bounds=KEPT)
 
 
 def publish_copy(vhost: "VHost", copy: Message) -> Slicing[None]:

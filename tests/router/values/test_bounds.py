@@ -35,7 +35,7 @@ from leveret.router.values.bounds import (
 )
 from leveret.router.vhost.death_headers import DEATHS_MAX, make_letter
 from leveret.router.vhost.policies import PolicyError
-from leveret.router.vhost.trace import TraceOrigin, published
+from leveret.router.vhost.trace import TraceOrigin, delivered, published
 from tests.router.harness import AnyUser
 from tests.router.management.api import Api
 
@@ -106,6 +106,29 @@ def test_a_message_at_the_bounds_can_be_dead_lettered_watched_and_kept():
         published(message, ["q"], ["q"] * 70_000, TraceOrigin("node", "/", "connection", 1, "user")),
     ):
         assert Message.from_frames(letter.route, letter.frames).headers == letter.headers
+
+
+def test_copies_of_copies_leave_out_headers_that_are_nested_too_deep():
+    copied = Message.build("", "q", Properties(message_id="m", headers={"d": nested(MAX_DEPTH - 1)}), b"body")
+    origin = TraceOrigin("node", "/", "connection", 1, "user")
+    kept = []
+    for _ in range(2 * KEPT.depth):
+        copy = delivered(copied, "q", False, origin)
+        assert Message.from_frames(copy.route, copy.frames).headers == copy.headers
+        assert copy.body == b"body"
+        kept.append("headers" in copy.headers["properties"])
+        copied = copy.rewritten("", "q", copy.raw_properties)  # as a dead letter, or moved by the API
+    assert kept[:4] == [True] * 4
+    assert False in kept
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_message_with_very_many_keys_names_as_many_as_fit():
+    message = Message.build("", "q", Properties(headers={"CC": ["k"] * MAX_ENTRIES}), b"")
+    copy = published(
+        message, ["k"] * (2 * MAX_ENTRIES), ["q"], TraceOrigin("node", "/", "connection", 1, "user")
+    )
+    assert len(Message.from_frames(copy.route, copy.frames).headers["routing_keys"]) == MAX_ENTRIES
 
 
 @pytest.mark.slow
