@@ -32,8 +32,8 @@ _END = bytes((FRAME_END,))
 def decode_method(data: bytes, offset: int, end: int) -> Method:
     """Decode the method whose class id stands at ``offset`` and whose arguments end at ``end``.
 
-    Raises FrameError when the arguments are truncated, too long or hold a short string that is not UTF-8.
-    RabbitMQ checks no short strings in methods that carry content; there they keep their bytes as surrogate
+    Raises FrameError when the arguments are truncated, too long or hold a short string that is not UTF-8. In
+    methods that carry content, short strings are not checked, as in RabbitMQ: other bytes become surrogate
     escapes. Raises NotImplemented_ for an unknown method and SyntaxError_ for a malformed table; in both
     cases RabbitMQ closes the connection without a frame.
     """

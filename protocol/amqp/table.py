@@ -163,7 +163,7 @@ def find_entries(
 ) -> Iterator[tuple[bytes, int, int, int]]:
     """Yield name, offset, offset of the value and end of each entry with one of these names.
 
-    The entries from ``at`` to ``end`` must be well-formed; of a table that is not, faults may be overlooked.
+    The entries from ``at`` to ``end`` must be well-formed: faults in them may be overlooked.
     """
     skip = _other_entries(frozenset(names)) if end - at > FEW else None
     while at < end:

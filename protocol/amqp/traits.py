@@ -23,12 +23,14 @@ INTERNED = 1024  # number of traits that are kept to be shared; each expiration 
 class Traits:
     """The properties that mean something to a broker, shared between messages that have the same ones.
 
-    ``has_headers``: there is a headers table. ``has_copies``: it has a header CC or BCC.
-    ``has_direct_reply``: the reply address is the pseudo-queue ``amq.rabbitmq.reply-to``. ``plain``: nothing
-    has to be checked or replaced before the message is routed by its routing key. ``handling``: messages with
-    the same object here are handled alike when they are published. All plain persistent messages have one
-    such object, and all plain transient ones another, whatever their priorities and headers; for any other
-    message it is its traits.
+    - ``has_headers``: there is a headers table.
+    - ``has_copies``: the table has a header CC or BCC.
+    - ``has_direct_reply``: the reply address is the pseudo-queue ``amq.rabbitmq.reply-to``.
+    - ``plain``: nothing has to be checked or replaced before the message is routed by its routing key.
+    - ``handling``: a key of how publishing handles the message. Messages with the same object are handled
+    alike.
+      All plain persistent messages have one object and all plain transient ones another, whatever their
+      priorities and headers; for any other message the object is its traits.
     """
 
     __slots__ = (

@@ -2,8 +2,8 @@
 
 ``table`` has the arguments and their valid values. The queue applies the values.
 
-The texts are those of RabbitMQ 3.10. Stricter than that version, like later ones: ``x-delivery-limit`` and
-``x-consumer-timeout`` must be integers; and an unknown ``x-queue-master-locator`` ends the channel, not the
+The texts are those of RabbitMQ 3.10. Two checks are those of later versions: ``x-delivery-limit`` and
+``x-consumer-timeout`` must be integers, and an unknown ``x-queue-master-locator`` ends the channel, not the
 connection.
 """
 

@@ -1,8 +1,8 @@
 """Pool of workers, each of which runs a command for one message of a queue at a time.
 
-Responsible for settling messages: acknowledged, sent to a delay queue for another attempt, or dead-lettered.
-A message is acknowledged only after the broker has confirmed its replacement. Not for running a command (see
-``child_process``) nor for delay queues (see ``retry``).
+Responsible for settling messages: a message is acknowledged, sent to a delay queue for another attempt, or
+dead-lettered. A message with a replacement is acknowledged only after the broker has confirmed that. Not for
+running a command (see ``child_process``) nor for delay queues (see ``retry``).
 """
 
 import time

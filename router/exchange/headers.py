@@ -1,10 +1,11 @@
 """The headers exchange: bindings match header values, the routing key does not count (AMQP 0-9-1 3.1.3.4).
 
 ``x-match`` chooses whether all or any of a binding's arguments must match, and whether arguments whose names
-begin with ``x-`` count (``all-with-x``, ``any-with-x``). Values compare as in RabbitMQ: numbers by value,
-whatever their type, and timestamps among them; strings and binaries by their bytes; arrays and tables by the
-types and values within, in order. A void argument only requires that the header exists. A binding without
-arguments matches with ``all`` and does not with ``any``.
+begin with ``x-`` count (``all-with-x``, ``any-with-x``). A void argument only requires that the header
+exists. A binding without arguments matches every message with ``all``, and none with ``any``.
+
+Values compare as in RabbitMQ: numbers and timestamps by value, whatever their type; strings and binaries by
+their bytes; arrays and tables by the types and values in them, in order.
 """
 
 from collections.abc import Hashable, Mapping, Set

@@ -240,7 +240,7 @@ class Routes:
         """Visit every exchange that the message reaches, each once.
 
         Returns the targets, and the exchanges that were visited. ``message`` may be None; then the targets
-        are None if they do not depend on the keys alone.
+        are None if they depend on more than the keys.
         """
         found: dict[Target, None] = {}
         seen = {start.name}

@@ -39,7 +39,7 @@ def check_queue_equivalence(
 ) -> None:
     """Raise PreconditionFailed, or ResourceLocked for ``exclusive``, if a declaration differs from ``queue``.
 
-    Only arguments of the queue's type are compared, even with values that a new queue could not have.
+    Only arguments that the queue's type has are compared. A value need not be valid for a new queue.
     """
     what = f"queue '{queue.name}' in vhost '{queue.vhost}'"
     if exclusive != (queue.owner is not None):

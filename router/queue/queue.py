@@ -129,8 +129,9 @@ class Queue(QueueDeliveries):
     def _deliver_before(self, message: Message) -> None:
         """Deliver older messages to waiting consumers before a new one changes which messages they get.
 
-        A message of a higher priority would overtake older ones. Consumers that share a prefetch count with
-        those of other queues would get this message instead of older ones of these queues.
+        A message of a higher priority would overtake older ones. If consumers of this queue share a prefetch
+        count with consumers of other queues, they would get this message instead of older messages of those
+        queues.
         """
         if self.consumers.sharing or (self.ready.passes(message) and self.consumers.line() is not None):
             self.host.deliver_touched()

@@ -76,7 +76,7 @@ class ServerNode:
         """Return the bytes of freed memory that the C library keeps; 0 if unknown.
 
         The C library counts all pieces of free memory, which takes 50 ms for 300,000 of them. So a value is
-        kept for a thousand times as long as it took.
+        kept for ``SELDOM`` times as long as the count took.
         """
         if (now := time.perf_counter()) >= self._freed_until:
             self._freed = machine.freed_memory()

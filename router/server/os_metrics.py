@@ -64,7 +64,7 @@ def resident_memory() -> int:
 
 
 def give_memory_back() -> None:
-    """Return freed memory that the C library keeps to the system.
+    """Return to the system the freed memory that the C library keeps.
 
     glibc keeps freed memory between blocks that are in use: after a backlog of 400 MB in bodies of 20 kB was
     drained, 398 MB stayed resident, and an alarm would never have been cleared. Trimming took 30 ms then, and

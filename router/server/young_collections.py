@@ -1,4 +1,4 @@
-"""Garbage collection of young objects, by the time that the broker has worked.
+"""Garbage collection of young objects, each time that the broker has worked for ``EVERY`` seconds.
 
 Responsible for an upper bound on the young objects. Python starts a collection when the objects made since
 the last one outnumber those freed since then by a threshold. A broker that frees an old message for each new

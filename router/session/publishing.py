@@ -1,7 +1,7 @@
 """Checks and routing of the messages that a client publishes: permission, properties, route.
 
-Responsible for when a user's permission is checked. Plans remember the user whose permission was checked
-last, so that a session holds no plans. ``exchange.routing`` does the routing.
+Responsible for when a user's permission is checked. Each plan remembers the user whose permission was checked
+last, so sessions need no cache of permissions. ``exchange.routing`` does the routing.
 
 Sources: RabbitMQ, "Access Control", "Sender-selected Distribution", "Validated User ID", "TTL".
 """

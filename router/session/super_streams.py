@@ -1,8 +1,8 @@
 """Super streams: an exchange with the streams that it distributes messages to, declared together.
 
 Each partition is a stream like any other, and order is kept within it. Without binding keys the exchange is a
-consistent hash of routing keys, so that messages with the same key go to the same partition; with them it is
-a direct exchange, and each key has a partition.
+consistent hash of routing keys, so that messages with the same key go to the same partition. With binding
+keys it is a direct exchange, and each key has a partition.
 
 Source: RabbitMQ, "Super Streams", including the names of partitions.
 """

@@ -1,4 +1,4 @@
-"""Headers of SUBSCRIBE as AMQP's consumer arguments: priority, selector, and position in a stream.
+"""Conversion of headers of SUBSCRIBE to consumer arguments: priority, selector, and position in a stream.
 
 The queue interprets the arguments.
 

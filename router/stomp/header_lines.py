@@ -1,6 +1,7 @@
 """The lines of a MESSAGE frame that depend on the message alone: its destination and its properties.
 
-Made from the raw bytes of the properties: most are text that a frame can hold as it is.
+The lines are made from the raw bytes of the properties, most of which are text that a frame can hold as it
+is.
 
 Source: RabbitMQ, "STOMP Plugin", "Message Properties".
 """

@@ -126,7 +126,7 @@ def _encode_each(messages: Sequence[Message], first: int) -> list[bytes]:
 
 @lru_cache(256)
 def _layout(route: int, properties: int) -> tuple[Callable[[Frames], tuple[int, int]], Callable[..., bytes]]:
-    """Return two functions for messages whose route, and properties before the headers, have these bytes.
+    """Return two functions for messages by the bytes of their route and of the properties before the headers.
 
     The first returns the sizes of the header frame and of its headers; the second packs an entry up to the
     first header of the publisher.

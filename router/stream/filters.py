@@ -1,8 +1,7 @@
 """Filters of a stream's readers: values of a header, and selectors.
 
 Responsible for the choice of messages, and for the Bloom filter of each chunk, which lets a reader skip
-chunks without matching messages. Unlike RabbitMQ, where the client filters the messages within a chunk, each
-message is checked.
+chunks without matching messages. The broker also checks each message of a chunk; in RabbitMQ the client does.
 
 Source: RabbitMQ 3.13, "Streams" (Filtering).
 """

@@ -94,9 +94,11 @@ class DeadLetters:
     def publish(self, dead: DeadLetter) -> Slicing[int]:
         """Publish a dead letter in slices, and return the number of queues that it was enqueued in.
 
-        Drops it if its exchange does not exist, for a queue that it would return to in a cycle, and if its
-        message has multiplied too often. While an alarm is raised, a dead letter with several target queues
-        waits: queues that dead-letter into each other multiply messages, and alarms do not block queues.
+        Drops the dead letter if its exchange does not exist, or if its message has multiplied too often. A
+        queue to which it would return in a cycle does not get it.
+
+        While an alarm is raised, a dead letter with several target queues waits: queues that dead-letter into
+        each other multiply messages, and alarms do not block queues.
         """
         copies = 0
         queue = dead.queue

@@ -307,7 +307,7 @@ class VHost:
         ``owner`` is the client's connection, which an exclusive queue belongs to. Raises PreconditionFailed
         if the queue has other properties, and ResourceLocked if another connection owns it.
 
-        All checks come before the queue is added or stored, so that a refused one leaves nothing.
+        All checks come before the queue is added or stored, so a refused declaration changes nothing.
         """
         arguments = dict(arguments or {})
         check_name("queue", name)

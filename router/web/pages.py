@@ -86,7 +86,7 @@ def ready(broker: Broker, closed: Callable[[], Sequence[str]], request: Request)
     """Return 200 if clients should connect to this broker, 503 with the reasons otherwise.
 
     The broker listens only after it has restored the data directory, so that is not checked. Memory and disk
-    alarms do not count: publishers wait and consumers go on. The alarm of the store does: no message can be
+    alarms do not count: publishers wait and consumers go on. The alarm of the store counts: no message can be
     written.
     """
     reasons = [f"no listener is open for the setting listen.{name}" for name in closed()]

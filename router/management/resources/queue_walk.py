@@ -37,10 +37,10 @@ class QueueWalk:
         self._start = start
 
     def next(self) -> ResponseSteps[tuple[list[Entry], Run | None] | None]:
-        """Return the next messages, of one paged run or of none; None at the end. There are as many as can
-        be examined in one step.
+        """Return the next messages, as many as can be examined in one step; None at the end.
 
-        They stay in memory until the step ends. Raises HttpError 503 if a page cannot be read.
+        All of them are of the returned paged run, or of none. They stay in memory until the step ends. Raises
+        HttpError 503 if a page cannot be read.
         """
         waited = 0.0
         while not self.queue.deleted:

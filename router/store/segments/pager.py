@@ -255,8 +255,8 @@ class StorePager:
     def _entries(self, queue: "Queue", page: StoredPage, data: bytes) -> list[Entry]:
         """Return the live messages of a page.
 
-        Those that this broker has packed need no examination. Of the others, most begin like the one before,
-        and the header determines everything outside the frames.
+        Messages of a page that this broker has packed need not be examined. Of other pages, most messages
+        have the same header as the previous message; then the properties need not be read again.
         """
         offset = page.wall_offset
         log = _log(queue)

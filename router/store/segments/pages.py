@@ -57,9 +57,9 @@ class StoredMessage(NamedTuple):
 class StoredPage:
     """The data about a page in memory: its place, its positions, and the settled positions.
 
-    ``kept``: a checkpoint names the page; other pages do not survive the broker. Both kinds may hold
-    ``passing`` messages, which do not survive it either. ``written`` is set once the page is on disk.
-    ``state`` is the page as the last checkpoint has it, None if it has changed since.
+    ``kept`` is True if a checkpoint names the page; other pages do not survive the broker. Both kinds may
+    hold ``passing`` messages, which never survive it. ``written`` is set once the page is on disk. ``state``
+    is the page as the last checkpoint has it, None if it has changed since.
     """
 
     __slots__ = ("_passing", "_positions", "_settled", "count", "earliest", "first", "kept", "last", "length",
@@ -82,7 +82,7 @@ class StoredPage:
         wall_offset: int = 0,
         traits: Sequence[Traits] | None = None,
     ) -> None:
-        """``positions`` ascend, and there is at least one. ``passing`` are some of them.
+        """``positions`` ascend, and there is at least one. ``passing`` are the positions of passing messages.
 
         ``traits`` are those of the messages, in this order, if this broker has packed the page: then they
         need not be read again. Many messages share their traits, so that these take up little memory.
@@ -243,8 +243,9 @@ def stored_size(frames: bytes) -> int:
 
 
 class PageParts:
-    """The parts of a page, whose checksum and bytes are not made yet: that takes long for large bodies, and
-    is left to the writer's thread. ``len`` is the size of the page.
+    """The parts of a page that is not packed yet. ``len`` is the size of the page.
+
+    The writer's thread joins the parts and computes the checksum, because that takes long for large bodies.
     """
 
     __slots__ = ("_parts", "_queue_id", "_size")

@@ -178,8 +178,8 @@ def read_index(files: Files, path: Path) -> Index:
 class RecoveredStream:
     """The recovered state of a stream's files.
 
-    It has the segments, the last chunk and the place where that chunk ends, and the number of entries of the
-    index with the place of the last one.
+    It has the segments, the last chunk and the place where that chunk ends. Of the index it has the number of
+    entries, and the place of the last one.
     """
 
     segments: list[StreamSegment]
