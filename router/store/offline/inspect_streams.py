@@ -135,6 +135,8 @@ class _Inspector:
         finally:
             files.close(descriptor)
         self._count(path, scanned)
+        for each in ranges(scanned.malformed):
+            self._warn(path, 0, f"{offsets(each)} cannot be decoded; readers get the stored bytes")
         return _Looked(path, first, below, size, head, scanned)
 
     def _count(self, path: Path, scanned: ScannedSegment) -> None:

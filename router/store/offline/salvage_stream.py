@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from leveret.router.store.files import Files
+from leveret.router.store.set_aside import read_message
 from leveret.router.store.streams.files import PIECE, Index, read_chunks
 from leveret.router.stream.chunk import MARK, Chunk
 from leveret.router.stream.log import SEGMENT_HEAD
@@ -31,10 +32,14 @@ class ChunkRun(NamedTuple):
 
 @dataclass(slots=True)
 class ScannedSegment:
-    """A segment's chunks, in the order of their offsets, and the bytes of all bodies in them."""
+    """A segment's chunks, in the order of their offsets, and the bytes of all bodies in them.
+
+    ``malformed`` are the offsets of the messages in them that cannot be decoded: a faulty broker wrote them.
+    """
 
     runs: list[ChunkRun] = field(default_factory=list)
     size: int = 0
+    malformed: list[int] = field(default_factory=list)
     misfit: str | None = None  # the fault of the index, in words
 
 
@@ -48,6 +53,11 @@ def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
     entry = next(entries, None)
     for place, chunk, bodies in _whole_chunks(files, descriptor, size, first, below):
         scanned.size += bodies
+        scanned.malformed += [
+            entry.position
+            for entry in chunk.decode()
+            if read_message(entry.message.route, bytes(entry.message.frames)) is None
+        ]
         run = ChunkRun(place, place + chunk.size, chunk.first, chunk.end, chunk.timestamp, chunk.timestamp)
         last = scanned.runs[-1] if scanned.runs else None
         if last is not None and (last.stop, last.end) == (run.start, run.first):

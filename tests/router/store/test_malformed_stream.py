@@ -39,6 +39,7 @@ FAULTS = {
     "end of the body frame": (-1, b"\x00"),
     "nothing but zeros": (0, bytes(60)),
 }
+DECODED = ("channel", "class")  # the message can be decoded nevertheless
 READERS = ({}, {"x-stream-filter-expression": "t='text'"}, {"x-selector": "t = 'text'"})
 
 
@@ -103,11 +104,14 @@ def command(*arguments):
     return result
 
 
-def test_the_commands_go_on_and_a_dump_shows_the_bytes(harmed):
-    command("check", harmed)
+@pytest.mark.parametrize("harmed", [each for each in FAULTS if each not in DECODED], indirect=True)
+def test_the_check_reports_a_malformed_message_and_the_dump_shows_its_bytes(harmed):
+    (segment,) = (harmed / "streams").glob("*.segment")
+    reported = f"offset {BAD} cannot be decoded; readers get the stored bytes"
+    assert f"{segment}, offset 0: {reported}" in command("check", harmed).output
     lines = [json.loads(line) for line in command("dump", harmed, "--queue", "s").stdout.splitlines()]
     assert [line["offset"] for line in lines] == list(range(COUNT))
-    assert [line["offset"] for line in lines if line.get("unreadable")] in ([BAD], [])
+    assert [line["offset"] for line in lines if line.get("unreadable")] == [BAD]
     assert [line.get("body") for line in lines if line["offset"] != BAD] == [
         str(number) for number in range(COUNT) if number != BAD
     ]
