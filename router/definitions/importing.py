@@ -74,7 +74,8 @@ class ImportReport:
 def apply_definitions(
     broker: Broker, definitions: Definitions, vhost: str = "", maker: User | None = None
 ) -> ImportReport:
-    """Import definitions at once, which blocks until all passwords are hashed and all entries imported.
+    """Import definitions at once, which blocks until all passwords are hashed and all entries imported. The
+    entries are removed from ``definitions``.
 
     ``vhost`` replaces the virtual hosts that entries name, unless it is "". ``maker`` is the user who
     imports, see ``put_vhost``.

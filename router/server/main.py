@@ -26,7 +26,7 @@ from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import AcceptState, ListenError, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
 from leveret.router.server.resource_monitor import ResourceMonitor
-from leveret.router.server.startup_log import log_import, log_start, warn_of_default_login
+from leveret.router.server.startup_log import count_entries, log_start, warn_of_default_login
 from leveret.router.server.store_service import StoreService
 from leveret.router.server.tls import TlsError
 from leveret.router.server.turn_meter import TurnMeter
@@ -179,16 +179,17 @@ def _import(broker: Broker, path: str) -> None:
 
     try:
         definitions = parse_definitions(Path(path).read_bytes())
+        counts = count_entries(definitions)
         report = apply_definitions(broker, definitions)
     except OSError as error:
         raise StartupError(f"definitions {path}: {error.strerror or error}") from None
     except DefinitionsError as error:
         raise StartupError(f"definitions {path}: {error}") from None
+    log = structlog.get_logger()
     if report.refused:
-        log = structlog.get_logger()
         log.error("definitions imported partly", file=path, refused=len(report.refused) + report.more_refused)
     else:
-        log_import(path, definitions)
+        log.info("definitions imported", file=path, **counts)
 
 
 def _tune_garbage_collection() -> None:

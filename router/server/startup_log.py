@@ -48,11 +48,10 @@ def totals(broker: Broker) -> dict[str, int]:
     }
 
 
-def log_import(path: str, definitions: "Definitions") -> None:
-    """Log how many entries of each kind a definitions file had."""
+def count_entries(definitions: "Definitions") -> dict[str, int]:
+    """Return the number of entries of each kind, as they are before an import, which removes them."""
     kinds = ("users", "vhosts", "permissions", "policies", "exchanges", "queues", "bindings")
-    counts = {kind: len(getattr(definitions, kind)) for kind in kinds}
-    structlog.get_logger().info("definitions imported", file=path, **counts)
+    return {kind: len(getattr(definitions, kind)) for kind in kinds}
 
 
 async def warn_of_default_login(broker: Broker) -> None:
