@@ -1,11 +1,11 @@
 """Changes by an operator to a running broker: virtual hosts, users, permissions, policies, limits.
 
-Responsible for the effect of a change on existing objects and connections, at once or (if these are many) in
-the next turns, and for storing it. Every function is synchronous and quick, is called within a batch, and
-either makes the whole change or raises: ValueError for a refused value (PatternError, PolicyError,
-PasswordHashError and LimitError among them), and NoSuchObject for an object that does not exist; their texts
-are for the operator. Permissions are checked by the caller, which also hashes passwords, because that takes
-long (``leveret.router.auth.hash_password``).
+Responsible for storing a change, and for its effect on existing objects and connections. If these are many,
+the effect continues in the next turns. Every function is synchronous and quick, is called within a batch, and
+either makes the whole change or raises an exception whose text is for the operator: ValueError for a refused
+value (PatternError, PolicyError, PasswordHashError and LimitError among them), NoSuchObject for an object
+that does not exist. The caller checks permissions, and hashes passwords, because that takes long
+(``leveret.router.auth.hash_password``).
 
 As in RabbitMQ, a deleted user's and a deleted virtual host's connections are closed, and a changed password
 leaves connections as they are. Unlike in RabbitMQ, a consumer whose user may no longer read its queue is
@@ -87,7 +87,7 @@ class Administration:
     def delete_vhost(self, name: str) -> LongWork | None:
         """Delete a virtual host with its objects and permissions, and close its connections.
 
-        Return the work that is unfinished: many queues are deleted in some turns, and the virtual host last.
+        Return the work that is unfinished: many queues are deleted in later turns, and the virtual host last.
         """
         return self._broker.backlog.start(f"deleting vhost '{name}'", self._delete_vhost(self.vhost(name)))
 
@@ -171,7 +171,7 @@ class Administration:
 
     def delete_user(self, name: str) -> LongWork | None:
         """Delete a user with its permissions, and close its connections. Return the work that is unfinished:
-        many connections are closed in some turns.
+        many connections are closed in later turns.
         """
         return self.delete_users([name])
 

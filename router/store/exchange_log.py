@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class StoredExchangeLog:
-    """The ``ExchangeLog`` of one exchange, which has only notes; ``id`` identifies the incarnation."""
+    """The ``ExchangeLog`` of one exchange, which has only notes.
+
+    An exchange that is deleted and declared again gets another ``id``.
+    """
 
     next_position = delivered = 0
     pages: Mapping[StoredPage, None] = {}

@@ -25,7 +25,7 @@ COUNT_MAX = 2**63 - 1
 DEATHS_MAX = 256
 COPIES = "x-death-copies"  # header: number of copies of the original message on this path
 COPIES_MAX = 1000  # copies of one message; the first fan-out of a message has no limit, as for a publish
-FEW_COPIES = 16  # copies of a message that dies for the first time, up to which the header is left out
+FEW_COPIES = 16  # most copies of a message that is dead-lettered for the first time without the header
 
 
 def make_letter(

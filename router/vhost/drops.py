@@ -35,7 +35,7 @@ QueueKey = tuple[str, str]  # virtual host and queue
 class Drops:
     """The counters since the start of the broker (``counts``, by reason), and their log lines.
 
-    ``schedule(time, target)`` must have ``target.on_timer`` called at ``time``, in ms.
+    ``schedule(time, target)`` must schedule a call of ``target.on_timer`` at ``time``, in ms.
     """
 
     finished = False

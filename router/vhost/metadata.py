@@ -11,7 +11,7 @@ from typing import Any
 TAGS_MAX = 1000  # of a user or a virtual host
 TAG_MAX = 255  # characters, as in RabbitMQ, where tags of users and virtual hosts are atoms
 QUEUE_TYPES = ("classic", "quorum", "stream")
-_MODULES = {f"rabbit_{name}_queue": name for name in QUEUE_TYPES}  # so some versions export them
+_MODULES = {f"rabbit_{name}_queue": name for name in QUEUE_TYPES}  # names that some versions export
 
 
 @dataclass(frozen=True, slots=True)

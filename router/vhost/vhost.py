@@ -129,7 +129,7 @@ class VHost:
         """Return the exchange of this name, after making it if it does not exist. Raises PreconditionFailed
         if it has other properties.
 
-        All checks come before the exchange is added or stored, so that a refused one leaves nothing.
+        All checks come before the exchange is added or stored, so a refused declaration changes nothing.
         """
         arguments = arguments or {}
         check_name("exchange", name)

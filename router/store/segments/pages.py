@@ -85,10 +85,10 @@ class StoredPage:
         """``positions`` ascend, and there is at least one. ``passing`` are the positions of passing messages.
 
         ``traits`` are those of the messages, in this order, if this broker has packed the page: then they
-        need not be read again. Many messages share their traits, so that these take up little memory.
+        need not be read again. Many messages share their traits, so they take up little memory.
 
-        ``wall_offset`` converts its deadlines back to those of the broker's clock, whatever the wall clock
-        was set to since.
+        ``wall_offset`` converts the page's deadlines back to the broker's clock, even if the wall clock was
+        set to another time since.
         """
         self.wall_offset = wall_offset
         self.queue_id = queue_id
@@ -113,7 +113,7 @@ class StoredPage:
         self.state: object = None
         dense = self.last - self.first + 1 == self.count
         self._positions = None if dense else array("Q", positions)
-        self._settled: bytearray | None = None  # a 1 for each settled one; None for none or all
+        self._settled: bytearray | None = None  # a 1 for each settled position; None for none or all
         self._passing: bytearray | None = None  # likewise
         if passing:
             self._passing = bytearray(self.count)

@@ -42,7 +42,7 @@ class _Waiting(NamedTuple):
 
 
 class StoredStreamLog:
-    """The ``StreamLog`` of one stream; ``id`` is that of its incarnation.
+    """The ``StreamLog`` of one stream. A stream that is deleted and declared again gets another ``id``.
 
     ``next_position`` is the offset of the next message to be committed; messages before the offset
     ``written`` are in the segments' files.
