@@ -119,12 +119,12 @@ class Channel:
             if counted and entry.returns:
                 message = self.counted(entry)
             route, frames = message.route, message.frames
-            if route is not known:  # most that are delivered together went the same way
+            if route is not known:  # most messages that are delivered together have one route
                 known, start, end = route, head[len(route)], route + END
             packed = pack_tag(tag, entry.returns > 0)
             if message.channel == number and len(frames) <= frame_max:
                 parts += (start, packed, end, frames)
-            elif len(frames) <= COPIED:  # most are copied anyway, and one part is sent faster than four
+            elif len(frames) <= COPIED:  # most parts are copied anyway, and one is sent faster than four
                 parts.append(message.framed_for(number, frame_max, (start, packed, end)))
             else:
                 parts += (start, packed, end, message.framed_for(number, frame_max))

@@ -50,9 +50,10 @@ class NoMethod:
 
 
 class Channels:
-    """``open`` has the open ones by number; closing ones still count against the negotiated maximum.
+    """The channels of one connection. ``open`` has the open ones by number.
 
-    ``owed`` has those with publishes that are not confirmed yet.
+    Closing channels still count against the negotiated maximum. ``owed`` has the channels with publishes that
+    are not confirmed yet.
     """
 
     def __init__(self, replies: Gate) -> None:

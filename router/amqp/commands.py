@@ -16,7 +16,7 @@ from leveret.router.amqp import access, basic, channel_class, exchange, queue, t
 from leveret.router.amqp.channel import Channel
 from leveret.router.session.topology_changes import TopologyChanges
 
-# Any: each handler takes the one type of command that it stands beside.
+# Any: each handler takes the type of command that is its key.
 HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
     m.ChannelFlow: channel_class.flow,
     m.AccessRequest: access.request,

@@ -202,7 +202,7 @@ class StorePager:
         return self._kept if kept else self._passing
 
     def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
-        """Continue after a page was read, or could not be read: then its queue stops when it reaches the page.
+        """Continue after a page was read. If it could not be read, its queue stops when it reaches it.
 
         Returns True if another attempt may succeed, see ``read_again``.
         """

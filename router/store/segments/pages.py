@@ -114,7 +114,7 @@ class StoredPage:
         dense = self.last - self.first + 1 == self.count
         self._positions = None if dense else array("Q", positions)
         self._settled: bytearray | None = None  # a 1 for each settled position; None for none or all
-        self._passing: bytearray | None = None  # likewise
+        self._passing: bytearray | None = None  # a 1 for each passing position; None for none
         if passing:
             self._passing = bytearray(self.count)
             for position in passing:
@@ -158,9 +158,7 @@ class StoredPage:
             self.settle(positions[index])
 
     def move(self, segment: int, offset: int, length: int, entries: Sequence[StoredMessage]) -> None:
-        """Change place and content to the moved page: ``entries`` are all messages that were live when it was
-        read.
-        """
+        """Set place and content after the page was moved: ``entries`` are the messages that moved."""
         positions = [entry.position for entry in entries]
         passing = [position for position in positions if self.is_passing(position)]
         settled = [position for position in positions if self.is_settled(position)]

@@ -143,9 +143,7 @@ class StoredStreamLog:
         return True
 
     def _settle(self) -> None:
-        """Update ``written``: if no chunk waits, all committed messages are in files, or were lost
-        by damage.
-        """
+        """Update ``written``: if no chunk waits, all committed messages are in files or were lost."""
         if self._job is None and not self._waiting:
             self.written = self.next_position
 
@@ -177,8 +175,8 @@ class StoredStreamLog:
     def _drop_removed(self) -> None:
         """Drop the waiting chunks of segments that retention has removed, once the removal is on disk.
 
-        After a crash before that, the segments would begin with a written one of those that were removed, and
-        lack the dropped ones after it.
+        If they were dropped before that, a crash could bring back a removed segment that is in a file, but not the
+        dropped chunks after it.
         """
         removed, waiting = self._removed, self._waiting
         while removed and removed[0][0] <= self._store.committed_batch:

@@ -19,8 +19,8 @@ OPEN = 64  # number of segments that stay open
 class WriteStream:
     """Write chunks to a segment and sync them; then write to its index.
 
-    ``head`` is the head of a segment to be created, else empty. It is joined with the chunks, ``size`` bytes
-    together, by the writer, which also computes the checksums. ``end`` is the offset after the last chunk.
+    ``head`` is the head of a segment to be created, else empty. Head and chunks have ``size`` bytes together.
+    The writer joins them and computes the checksums. ``end`` is the offset after the last chunk.
     """
 
     stream: int
