@@ -175,8 +175,8 @@ class StoredStreamLog:
     def _drop_removed(self) -> None:
         """Drop the waiting chunks of segments that retention has removed, once the removal is on disk.
 
-        If they were dropped before that, a crash could bring back a removed segment that is in a file, but not the
-        dropped chunks after it.
+        If they were dropped before that, a crash could bring back a removed segment that is in a file, but
+        not the dropped chunks after it.
         """
         removed, waiting = self._removed, self._waiting
         while removed and removed[0][0] <= self._store.committed_batch:
