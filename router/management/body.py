@@ -52,8 +52,8 @@ _message = msgspec.json.Decoder(_Message)
 
 
 def _parse_large(body: bytes) -> Object:
-    """Parse a large body. Raises HttpError 400 if it has more than a field table of AMQP besides the payload
-    of a message: decoding that, and encoding it in a response, would block all clients.
+    """Parse a large body. Raises HttpError 400 for more than ``LARGE`` bytes besides a message's payload:
+    decoding them, and encoding them in a response, would block all clients.
     """
     payload = memoryview(_message.decode(body).payload)
     rest = len(body) - (len(payload) if bytes(payload[:1]) == b'"' else 0)

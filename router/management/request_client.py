@@ -116,7 +116,7 @@ class RequestClient(SessionOwner):
     # -- Client ----------------------------------------------------------------------------------------------
 
     def tell(self, *, settled_early: bool) -> bool:
-        """End the wait if the batch is committed or the publish is confirmed; return True if it is not."""
+        """End the wait if the batch is committed or the publish is confirmed; return True if it goes on."""
         if self._wait is None:
             return False
         if self._batch:

@@ -88,7 +88,7 @@ def _required_by_or(parts: Sequence[Expression]) -> Required | None:
 
 
 def _required_by_and(parts: Sequence[Expression]) -> Required | None:
-    """Return ``required`` of an AND: those of the part that requires one of the fewest values."""
+    """Return ``required`` of an AND: that of the part with the fewest required values."""
     known = [part.required for part in parts if part.required is not None]
     return min(known, key=lambda each: sum(map(len, each.values())), default=None)
 
@@ -143,7 +143,7 @@ def comparison(left: Expression, symbol: str, right: Expression) -> Expression:
 
 
 def _equal(name: Expression, symbol: str, constants: Iterable[Constant]) -> Required | None:
-    """Return the constants as the values of which one is required if ``name`` is a header's name."""
+    """Return ``required`` of a comparison with ``=`` or IN: the constants, if ``name`` is a header's name."""
     paths = name.paths
     if symbol != "=" or name.depth or len(paths) != 1:
         return None

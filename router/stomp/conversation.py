@@ -130,7 +130,7 @@ class Conversation:
         self.subscriptions: dict[str, Subscription] = {}  # by consumer tag
         self.transactions: dict[str, StompTransaction] = {}  # open ones, by name
         self.declared: set[str] = set()  # names of queues that this client has declared
-        self.reply_queues: dict[str, str] = {}  # the queues behind its /temp-queue/ destinations
+        self.reply_queues: dict[str, str] = {}  # by /temp-queue/ destination
         self._owner = owner
         self._outbox = owner.outbox
         self._replies = owner.replies

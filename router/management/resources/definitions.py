@@ -54,7 +54,7 @@ def _exported(call: Call, vhost: str | None) -> ResponseSteps[Response]:
 
 
 def _in_turns(call: Call, items: Iterator[T | None]) -> ResponseSteps[list[T]]:
-    """Collect the items; a None lets other tasks run."""
+    """Collect the items; at each None other tasks run."""
     found: list[T] = []
     size = 0
     for item in items:
