@@ -26,7 +26,7 @@ class Setup:
     consumer: MemoryClient
 
     def prepare(self, read: TrafficSlice) -> None:
-        """Let the broker handle what is not timed: the publishes, if the workload only reads a stream."""
+        """Let the broker handle the publishes that are not timed, if the workload only reads a stream."""
         if self.script.workload.reads_only:
             self.publisher.send(read.publishes)
 

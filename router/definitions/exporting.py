@@ -32,9 +32,9 @@ Entry: TypeAlias = dict[str, Any]
 
 
 def export_definitions(broker: Broker, vhost: str | None = None) -> Entry:
-    """Return the definitions of the broker or of one virtual host, whose entries do not name it.
+    """Return the definitions of the broker, or of one virtual host.
 
-    Raises KeyError if there is no virtual host of that name.
+    Entries of a single virtual host do not name it. Raises KeyError if there is no virtual host of that name.
     """
     document: Entry = msgspec.json.decode(b"".join(filter(None, export_in_parts(broker, vhost))))
     return document

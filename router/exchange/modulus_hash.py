@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ModulusHashExchange(Exchange):
-    """One binding for each routing key, by its index among all.
+    """An exchange that chooses one binding for each routing key: the hash is an index into all bindings.
 
     The bindings are sorted by destination and binding key, not by creation, so that the order survives a
     restart.

@@ -27,7 +27,7 @@ def words(key: str) -> list[str]:
 
 
 def pattern(key: str) -> list[str]:
-    """Return the words of a binding key, without each ``#`` directly after another, which adds nothing."""
+    """Return the words of a binding key. Of adjacent ``#`` only one is kept: the others change nothing."""
     found = words(key)
     return [word for place, word in enumerate(found) if word != "#" or found[place - 1 : place] != ["#"]]
 

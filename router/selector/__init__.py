@@ -2,7 +2,7 @@
 
 Responsible for the language of the binding argument ``x-selector``; ``docs/selectors.md`` describes it. Not
 for the time of evaluation (see ``exchange/routing``). A selector is compiled once, to a tree of closures
-(``expression``), and from then on only called.
+(``expression``), which is called for each message.
 """
 
 from typing import TYPE_CHECKING

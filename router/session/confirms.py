@@ -170,7 +170,7 @@ class OwedConfirms(Generic[Publisher]):
         return bool(self._waiting or self._due)
 
     def add(self, publisher: Publisher, batch: int) -> None:
-        """Add a publisher whose publishes can be confirmed when this batch is on disk, or (0) now."""
+        """Add a publisher whose publishes can be confirmed when this batch is on disk; 0: now."""
         due = self._waiting.setdefault(batch, {}) if batch else self._due
         due[publisher] = None
 

@@ -55,8 +55,8 @@ def ignore_fault(path: Path, offset: int, what: str) -> None:
 def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> LoadedCheckpoint:
     """Read the checkpoint.
 
-    Queues among ``known`` whose part is unusable get their pages in the segments, including messages that
-    were settled before. Raises DamageError and FormatError.
+    ``known`` are the ids of the existing queues. If the part of a known queue is unusable, the queue gets all
+    its pages in the segments, including messages that were settled. Raises DamageError and FormatError.
     """
     payload = read_payload(files, directory)
     if payload is None:

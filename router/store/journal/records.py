@@ -122,7 +122,7 @@ def pack_publish(
 
 
 def pack_publish_to_one(queue_id: int, position: int, deadline: int, route: int, frames: int) -> bytes:
-    """Return the head of a publish record to one queue; ``route`` and ``frames`` are numbers of bytes."""
+    """Return the head of a publish record to one queue; ``route`` and ``frames`` are their lengths."""
     return _pack_publish_1(_BEFORE_ROUTE + route + frames, PUBLISH, 1, queue_id, position, deadline, route)
 
 
