@@ -118,7 +118,7 @@ def _check(row: Argument, arguments: Mapping[str, Any], what: str) -> None:
 
 
 def _overflow_of_quorum_queue(overflow: Overflow | None) -> Overflow | None:
-    """Quorum queues accept reject-publish-dlx and then drop from the head, as in RabbitMQ."""
+    """Return the effective overflow: ``reject-publish-dlx`` has the effect of drop-head, as in RabbitMQ."""
     return "drop-head" if overflow == "reject-publish-dlx" else overflow
 
 

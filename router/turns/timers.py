@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
-SWEEP = 1024  # finished targets are removed after this many deadlines more than last time, or twice as many
+SWEEP = 1024  # finished targets are removed at this many deadlines and twice those left last time
 AT_ONCE = 1024  # targets called in one run
 
 
