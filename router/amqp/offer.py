@@ -49,7 +49,7 @@ def make_offer(settings: Settings, product_version: str) -> Offer:
 def current_offer(offer: Offer, cluster_name: str, *, external: bool) -> Offer:
     """Return the offer with the cluster's current name; with ``external`` also the mechanism EXTERNAL.
 
-    Equal arguments return the same object: the encoded connection.start is cached by it.
+    Equal arguments return the same object, which is the key of the cached connection.start.
     """
     return replace(
         offer,

@@ -63,9 +63,9 @@ def ratio(ours: BenchResult, theirs: BenchResult) -> float | None:
 
 
 def table(load: Load, results: Mapping[str, BenchResult], ceiling: Ceiling | None, why: str = "") -> Table:
-    """Return the table of results of a run, by the addresses of the brokers.
+    """Return the table of a run. ``results`` has those of each broker by its address.
 
-    ``why`` says why there are no latencies.
+    ``why`` is the reason if there are no latencies.
     """
     found = list(results.values())
     made = Table(show_header=len(found) > 1)

@@ -256,7 +256,10 @@ class BrokerConnection:
             self._closed.set()
 
     async def close(self) -> None:
-        """Send connection.close and wait for the reply, or reply to the broker's; CLOSE_TIMEOUT at most."""
+        """Send connection.close and wait for the reply, CLOSE_TIMEOUT at most.
+
+        If the broker has sent connection.close, wait until the reply to it is written.
+        """
         with trio.move_on_after(CLOSE_TIMEOUT):
             if self.error is None:
                 self.write(method_frame(0, m.ConnectionClose(200, "Goodbye")))

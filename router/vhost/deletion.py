@@ -88,9 +88,7 @@ class Deletion:
             yield
 
     def delete_if_unused(self, source: Exchange) -> None:
-        """Delete an auto-delete exchange without bindings, and end tracing that was on until its last
-        binding.
-        """
+        """Delete an auto-delete exchange without bindings; end tracing that was to end with the last one."""
         vhost = self._vhost
         if source.name == TRACE and not source.bindings:
             vhost.firehose.unbound()

@@ -78,7 +78,7 @@ class SegmentAllocation:
             self._empty.add(number)
 
     def has_dead(self) -> bool:
-        """Return True if a file has no live messages; the current one counts from ``WORTH`` bytes on."""
+        """Return True if a file has no live messages. The current one counts only from ``WORTH`` bytes."""
         others = len(self._empty) - (self._number in self._empty)
         return others > 0 or (self._number in self._empty and self._end >= WORTH)
 
