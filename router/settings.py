@@ -146,7 +146,7 @@ class Log(Section, frozen=True):
 
 
 class Amqp(Section, frozen=True):
-    """The offer to AMQP clients when they connect, and their limits."""
+    """Settings of AMQP: the limits of clients, and the values that the broker offers them."""
 
     heartbeat: Annotated[
         int,

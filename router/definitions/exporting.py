@@ -104,8 +104,9 @@ def export_in_parts(broker: Broker, vhost: str | None = None) -> Iterator[bytes 
 
 
 def unportable_users(broker: Broker) -> Iterator[str | None]:
-    """Yield the names of the users who cannot log in, after an export, to a broker that is not leveret, and
-    None wherever other tasks can run.
+    """Yield the names of users whose exported hashes other brokers than leveret cannot use.
+
+    Yields None wherever other tasks can run.
     """
     for number, user in enumerate(list(broker.users.values()), 1):
         if not user.password_hash.portable:

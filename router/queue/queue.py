@@ -258,7 +258,7 @@ class Queue(QueueDeliveries):
         self.touch()
 
     def remove_consumer(self, consumer: Consumer, now: int) -> None:
-        """Remove a consumer; its session keeps its deliveries. The last ends an auto-delete queue."""
+        """Remove a consumer; its session keeps its deliveries. The last one ends an auto-delete queue."""
         self.last_used = now
         self.consumers.remove(consumer)
         if self.auto_delete and not self.consumers and not self.deleted:

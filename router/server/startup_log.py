@@ -49,7 +49,7 @@ def totals(broker: Broker) -> dict[str, int]:
 
 
 def count_entries(definitions: "Definitions") -> dict[str, int]:
-    """Return the number of entries of each kind, as they are before an import, which removes them."""
+    """Return the number of entries of each kind. Call it before the import, which removes the entries."""
     kinds = ("users", "vhosts", "permissions", "policies", "exchanges", "queues", "bindings")
     return {kind: len(getattr(definitions, kind)) for kind in kinds}
 

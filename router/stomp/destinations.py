@@ -135,6 +135,6 @@ def decode_name(text: str) -> str:
 
 
 def encode_name(name: str) -> str:
-    """Undo ``decode_name``, as RabbitMQ writes it: slashes, percent signs and all but printable ASCII."""
+    """Percent-encode slashes, percent signs and all but printable ASCII in a name, as RabbitMQ does."""
     data = name.encode("utf-8", "surrogateescape")
     return _TO_ENCODE.sub(lambda found: b"%%%02X" % found[0][0], data).decode("ascii")
