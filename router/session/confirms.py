@@ -1,4 +1,4 @@
-"""Publisher confirms: the publishes of a session, and the sessions of a connection, that wait for one.
+"""Publisher confirms: unconfirmed publishes of a session, and the sessions of a connection that have some.
 
 Responsible for sequence numbers, and for the acks and nacks to send.
 

@@ -39,7 +39,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A pause of 0 seconds, and longer if the parts of the response need more memory than responses may have.
+    """A pause until all other tasks have run, and the response's parts fit into the memory of responses.
 
     ``size`` is the memory of the parts that are made, in bytes.
     """

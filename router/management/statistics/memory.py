@@ -1,10 +1,9 @@
 """Memory use of the process by owner, and by RabbitMQ's categories.
 
 The figures are computed from counters, without traversing all objects of the process; sizes of objects are
-measured averages.
-Memory that was freed but not returned to the system has an owner too. All other memory is ``unexplained``, so
-that the owners add up to the resident memory: ``tests/router/server/test_memory.py`` bounds it. Categories of
-the Erlang VM are zero.
+measured averages. Memory that was freed but not returned to the system has an owner too. All other memory is
+``unexplained``, so that the owners add up to the resident memory: ``tests/router/server/test_memory.py``
+bounds it. Categories of the Erlang VM are zero.
 """
 
 from collections.abc import Mapping

@@ -203,9 +203,8 @@ def next_batch(  # noqa: PLR0917 - a place in a file, and what stands there
     """Return batch ``expected`` if there is a whole batch at ``offset``, where the previous one ends.
 
     Batches of a file have consecutive sequences. If the batch at ``offset`` has another sequence, that number
-    is wrong: ``correct`` is called, and the batch is returned with the sequence ``expected``. But if the
-    batch says that batch ``expected`` was on disk before it was written, ``expected`` is missing, and None is
-    returned.
+    is wrong: ``correct`` is called, and the batch is returned with the sequence ``expected``. But if its
+    ``synced`` shows that batch ``expected`` had been on disk, it is missing, and None is returned.
     """
     batch = batch_at(path, data, offset, mark)
     if batch is None or batch.sequence == expected:
