@@ -10,8 +10,8 @@ from leveret.router.server.outbox import (
     BufferedOutbox,
     Outboxes,
     Part,
-    behind,
     pieces,
+    unsent,
 )
 
 
@@ -290,7 +290,7 @@ def test_which_outboxes_are_full_is_known_of_all():
 
 @pytest.mark.parametrize("count", range(7))
 def test_what_is_behind_some_bytes(count):
-    assert b"".join(behind([b"ab", b"c", b"def"], count)) == b"abcdef"[count:]
+    assert b"".join(unsent([b"ab", b"c", b"def"], count)) == b"abcdef"[count:]
 
 
 @pytest.mark.parametrize(
