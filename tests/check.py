@@ -15,15 +15,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LINT = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
-TEST = ("pytest", "-n", "2")
+FAST = "not process and not referee and not slow"
 CHECKS = {
     "fast": (
         *LINT,
-        (*TEST, "--hypothesis-profile", "quick", "-m", "not process and not referee and not slow"),
+        ("pytest", "-n", "2", "--hypothesis-profile", "quick", "-m", FAST),
     ),
     # Each process gets whole files of tests, so that the broker of a module starts once, in the order of
-    # ``selection.sort_by_length``. The tests are last: their summary ends the output.
-    "all": (*LINT, (*TEST, "--dist", "loadfile", "--no-loadscope-reorder", "--all-tools")),
+    # ``selection.sort_by_length``. Three processes keep two cores busy: many tests wait for other programs.
+    # The tests are last: their summary ends the output.
+    "all": (*LINT, ("pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder", "--all-tools")),
 }
 
 
