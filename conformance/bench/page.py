@@ -170,14 +170,15 @@ def _median(figures: list[Figures], row: Row) -> str:
 
 def _missed(measured: dict[str, Any]) -> list[str]:
     """What the profile shows of the rows that miss their goals."""
-    lines = []
+    titles: dict[str, list[str]] = {}  # by the reason
     for name, each in measured.items():
         for row in WORKLOADS[name].rows:
             found = ratios(each["figures"]["leveret"], _reference(each["figures"]), row.figure)
             if found and not row.met(median := statistics.median(found)):
-                why = row.note or "Not looked into."
                 title = row.title if row.section in {RAGGED, OTHER} else f"{row.title} ({row.section})"
-                lines.append(f"- **{title}**: {median:.2f} of {row.goal:g}. {why}\n")
+                shown = f"**{title}**: {median:.2f} of {row.goal:g}"
+                titles.setdefault(row.note or "Not looked into.", []).append(shown)
+    lines = [f"- {'; '.join(those)}. {why}\n" for why, those in titles.items()]
     return ["\n## Goals that are missed, and why\n\n", *lines] if lines else []
 
 

@@ -22,7 +22,7 @@ TEXT = """\
 - **Selective.** `x-selector` bindings take the messages whose headers satisfy a condition, on any type of exchange. With 100,000
   topic bindings leveret routes {topic:,.0f} messages a second, {topic_ratio:.1f} times as many as RabbitMQ.
 
-Measured on {date} on a machine with two cores (Intel Xeon, Linux 6.18, Python 3.11) with `python -m conformance.bench --rounds {rounds} --seconds {seconds:g}`.
+Measured on {date} on a machine with two cores (AMD EPYC, Linux 6.18, Python 3.11) with `python -m conformance.bench --rounds {rounds} --seconds {seconds:g}`.
 """  # noqa: E501 - README's lines are longer
 
 
