@@ -195,7 +195,7 @@ class CommandReader:
         self._partial = {0: None}
         self._begun = self._heads = self.held = 0
         self._completed.clear()
-        if self._large is not None:  # the rest of its frame is to be skipped
+        if self._large is not None:  # skip the rest of its frame
             large, self._large = self._large, None
             if rest := large.rest():
                 self._keep(rest)
