@@ -34,6 +34,7 @@ PROCESSES = (
     "tests/test_distribution.py",
 )
 REFEREES = {"rabbitmq", "referee"}  # fixtures that start a RabbitMQ
+SERVERS = {"postgresql", "postgresql_pair"}  # fixtures that start a PostgreSQL
 
 # An example may take long because the machine is busy.
 hypothesis.settings.register_profile("leveret", deadline=None)
@@ -74,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path not in starting:
             starting[item.path] = starts_processes(item.path)
-        if starting[item.path]:
+        if starting[item.path] or not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("process")
         if asks_rabbitmq(item):
             item.add_marker("referee")

@@ -14,8 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return the version of PostgreSQL in the name of its directory, such as ``15/bin``."""
+    return tuple(int(number) for number in re.findall(r"\d+", path.parent.name))
+
+
 # The wrappers that Debian has in PATH switch the user and share one cookie; these do not.
 RABBITMQ = Path(os.environ.get("RABBITMQ_BIN", "/usr/lib/rabbitmq/bin"))
+# Debian keeps the servers of all versions out of PATH; the newest is used.
+POSTGRESQL = Path(
+    os.environ.get("POSTGRESQL_BIN")
+    or max(Path("/usr/lib/postgresql").glob("*/bin"), default="/usr/lib/postgresql/bin", key=_version)
+)
 CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 
 _REASON = re.compile(r"needs (\w+): ")
@@ -47,6 +58,7 @@ TOOLS: Mapping[str, Tool] = {
     "curl": Tool(("curl",), ("curl",)),
     "jq": Tool(("jq",), ("jq",)),
     "ps": Tool(("ps",), ("procps",)),
+    "postgresql": Tool((str(POSTGRESQL / "postgres"), str(POSTGRESQL / "pg_basebackup")), ("postgresql",)),
     "debootstrap": Tool(("debootstrap",), ("debootstrap", "debian-archive-keyring")),
 }
 
