@@ -252,7 +252,7 @@ class AmqpConnection(AmqpHandshake):
                 if self._leaving is None:
                     self._end_close()
                 else:  # after close-ok the client may declare the same queues again
-                    self._leaving.over = self._end_close
+                    self._leaving.listeners.append(self._end_close)
                 return
             self.finish()
         elif self.wire.state is not ConnectionState.CLOSING and not isinstance(command, Heartbeat):

@@ -177,7 +177,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
                 self.crash(error)
             self.go_on()
 
-        work.over = done
+        work.listeners.append(done)
         self.broker.go_on_for(self)
         self.unfinished = True
         self.pause()

@@ -6,12 +6,13 @@ not delay a short one. The caller chooses the content and the size of a slice (a
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from typing import Any, TypeAlias, TypeVar
 
 from leveret.router.turns.budget import Budget
 
 Slices: TypeAlias = Iterator[None]  # each step is a slice
-Over: TypeAlias = Callable[[Exception | None], None]
+Listener: TypeAlias = Callable[[Exception | None], None]
 Result = TypeVar("Result")
 Slicing: TypeAlias = Generator[None, None, Result]  # slices that return a result
 
@@ -57,18 +58,19 @@ def in_time(slices: Slicing[Result], budget: Budget) -> Result:
 
 
 class LongWork:
-    """Unfinished work. ``what`` names it in logs; ``over`` is called once, when all slices are done or one
-    failed.
+    """Unfinished work. ``what`` names it in logs; ``ended`` is True after the last slice.
 
-    ``over`` gets the exception of a failed slice, else None.
+    Each of ``listeners`` is called once, when all slices are done or one failed, with the exception of the
+    failed slice or None.
     """
 
-    __slots__ = ("_later", "_slices", "error", "over", "what")
+    __slots__ = ("_later", "_slices", "ended", "error", "listeners", "what")
 
     def __init__(self, what: str, slices: Slices) -> None:
         self.what = what
+        self.ended = False
         self.error: Exception | None = None
-        self.over: Over | None = None
+        self.listeners: list[Listener] = []
         self._slices = slices
         self._later: deque[Slices] = deque()
 
@@ -90,6 +92,18 @@ class LongWork:
             self._slices = self._later.popleft()
             return False
         return True
+
+    def end(self) -> None:
+        """Call the listeners after the last slice; all are called even if one raises.
+
+        Raises the exception of a failed slice if there are no listeners.
+        """
+        self.ended = True
+        if self.error is not None and not self.listeners:
+            raise self.error
+        with ExitStack() as calls:
+            for listener in reversed(self.listeners):
+                calls.callback(listener, self.error)
 
 
 class Postponed(Exception):
@@ -126,16 +140,14 @@ class Backlog:
     def run(self) -> None:
         """Continue unfinished work, at least one slice, until the turn's budget is spent.
 
-        Raises the exception of failed work that has no ``over``.
+        Raises the exception of failed work that has no listeners.
         """
         while self.works:
             work = self.works.popleft()
             self.doing = work.what
             if not work.step():
                 self.works.append(work)
-            elif work.over is not None:
-                work.over(work.error)
-            elif work.error is not None:
-                raise work.error
+            else:
+                work.end()
             if self._budget.spent():
                 break

@@ -54,16 +54,23 @@ def offloaded(broker: Broker, job: Callable[[], T]) -> ResponseSteps[T]:
 
 def finished(work: LongWork | None) -> ResponseSteps[None]:
     """Wait until long work is finished. Raises the exception of the work. The work continues to its end even
-    if the request times out.
+    if the client disconnects; then the broker logs an exception of the work.
     """
     if work is None:
         return
     wait = Wait()
-    work.over = lambda error: wait.finish()
-    while not wait.done:
-        yield wait
-    if work.error is not None:
-        raise work.error
+
+    def finish(error: Exception | None) -> None:
+        wait.finish()
+
+    work.listeners.append(finish)
+    try:
+        while not work.ended:
+            yield wait
+    finally:
+        work.listeners.remove(finish)
+        if work.error is not None:
+            raise work.error
 
 
 def _only(results: list[T], wait: Wait) -> ResponseSteps[T]:

@@ -192,7 +192,7 @@ def test_the_end_of_an_alarm_does_not_resume_commands_that_wait_for_work(world, 
     say(world, opened, b"publish q\nwait\n")
     world.broker.alarms.set("disk", raised=False)
     assert opened.outbox.paused
-    opened.work.over(None)
+    opened.work.end()
     assert not opened.outbox.paused
     assert heard(opened) == b"ok\nover None\n"
 
@@ -200,7 +200,7 @@ def test_the_end_of_an_alarm_does_not_resume_commands_that_wait_for_work(world, 
 def test_commands_behind_work_wait_for_it(world, opened):
     say(world, opened, b"wait\npublish q\n")
     assert (opened.unfinished, heard(opened)) == (True, b"")
-    opened.work.over(None)
+    opened.work.end()
     assert (opened.unfinished, heard(opened)) == (False, b"over None\nok\n")
 
 
