@@ -305,7 +305,7 @@ class Administration:
     def _recheck_clients(self, user: User) -> Slices:
         for number, client in enumerate(list(self._broker.clients), 1):
             if client.user is user:
-                client.recheck()
+                yield from client.recheck()
                 yield
             elif not number % SCANNED:
                 yield

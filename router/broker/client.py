@@ -4,6 +4,7 @@ from typing import Protocol
 
 from leveret.protocol.errors import AmqpError
 from leveret.router.auth import User
+from leveret.router.turns.backlog import Slices
 from leveret.router.vhost.vhost import VHost
 
 
@@ -25,8 +26,8 @@ class Client(Protocol):
     def crash(self, error: Exception) -> None:
         """End the connection: the broker failed while it served this client."""
 
-    def recheck(self) -> None:
-        """Cancel the consumers that the user's changed permissions no longer allow."""
+    def recheck(self) -> Slices:
+        """Cancel the consumers that the user's changed permissions no longer allow, in slices."""
 
     @property
     def channel_count(self) -> int:

@@ -45,10 +45,11 @@ class SessionOwner(ABC):
         """The number of open channels, for the user's limit."""
         return len(self.sessions())
 
-    def recheck(self) -> None:
-        """Cancel the consumers that the user's permissions no longer allow."""
-        for session in self.sessions().values():
-            session.recheck()
+    def recheck(self) -> Slices:
+        """Cancel the consumers that the user's permissions no longer allow, in slices."""
+        for session in list(self.sessions().values()):
+            yield from session.recheck()
+            yield
 
 
 class ConnectionHooks(ABC):

@@ -157,9 +157,9 @@ class Session:
         """Return the confirms to send to the publisher now."""
         return self.incoming.verdicts()
 
-    def recheck(self) -> None:
+    def recheck(self) -> Slices:
         """As ``Subscriptions.recheck``."""
-        self.subscriptions.recheck()
+        return self.subscriptions.recheck()
 
     # -- state -----------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from leveret.router.session.validation import check_consumer_arguments
 from leveret.router.turns.backlog import Slices
 from leveret.router.vhost.vhost import VHost
 
-CANCELLED = 16  # consumers of a closed session that end in one slice
+CANCELLED = 16  # consumers that end in one slice
 
 
 class Subscriptions:
@@ -167,14 +167,25 @@ class Subscriptions:
                 consumer.queue.consumers.sharing = True
         self._deliveries.wake()
 
-    def recheck(self) -> None:
-        """Cancel the consumers of queues that the user's changed permissions no longer allow to read."""
-        for consumer in list(self._deliveries.consumers.values()):
-            if isinstance(consumer, Consumer):
-                queue = consumer.queue
-                if not self._user.may(self._vhost.name, "read", queue.name):
-                    queue.remove_consumer(consumer, self._broker.now)
-                    self._deliveries.cancelled(consumer)
+    def recheck(self) -> Slices:
+        """Cancel the consumers of queues that the user's changed permissions no longer allow to read, in
+        slices.
+        """
+        deliveries = self._deliveries
+        for number, consumer in enumerate(list(deliveries.consumers.values()), 1):
+            if deliveries.finished:
+                return
+            # The consumers of a deleted queue are being cancelled.
+            if (
+                isinstance(consumer, Consumer)
+                and deliveries.consumers.get(consumer.tag) is consumer
+                and not consumer.queue.deleted
+                and not self._user.may(self._vhost.name, "read", consumer.queue.name)
+            ):
+                consumer.queue.remove_consumer(consumer, self._broker.now)
+                deliveries.cancelled(consumer)
+            if not number % CANCELLED:
+                yield
 
     # -- direct replies --------------------------------------------------------------------------------------
 
