@@ -33,7 +33,7 @@ from leveret.router.persistence.rows import (
 from leveret.router.turns.backlog import LongWork, Slices
 from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
 from leveret.router.vhost.metadata import VHostMetadata
-from leveret.router.vhost.policies import Definition, Policy, make_policy
+from leveret.router.vhost.policies import Definition, make_policy
 from leveret.router.vhost.vhost import VHost
 
 SCANNED = 500  # connections that are examined before other work has its turn
@@ -204,21 +204,29 @@ class Administration:
 
     # -- permissions -------------------------------------------------------------------------------------
 
-    def set_permission(self, user: str, vhost: str, *, configure: str, write: str, read: str) -> None:
-        """Set the permissions of a user in a virtual host, as patterns of names; "" matches none."""
+    def set_permission(
+        self, user: str, vhost: str, *, configure: str, write: str, read: str
+    ) -> LongWork | None:
+        """Set the permissions of a user in a virtual host, as patterns of names; "" matches none.
+
+        Return the work that is unfinished: many consumers are cancelled in later turns.
+        """
         found, place = self.user(user), self.vhost(vhost)
         found.permit(place.name, configure=configure, write=write, read=read)
         self._broker.storage.keep(PermissionRow(user, vhost, configure, write, read))
-        self._recheck(found)
+        return self._recheck(found)
 
-    def clear_permission(self, user: str, vhost: str) -> None:
-        """Delete the permissions of a user in a virtual host. Raises NoSuchObject if there are none."""
+    def clear_permission(self, user: str, vhost: str) -> LongWork | None:
+        """Delete the permissions of a user in a virtual host. Return the work that is unfinished.
+
+        Raises NoSuchObject if there are no permissions.
+        """
         found = self.user(user)
         if vhost not in found.permissions:
             raise NoSuchObject(f"user '{user}' has no permissions in virtual host '{vhost}'")
         found.forbid(vhost)
         self._broker.storage.forget(PermissionRow(user, vhost, "", "", ""))
-        self._recheck(found)
+        return self._recheck(found)
 
     def set_topic_permission(self, user: str, vhost: str, exchange: str, *, write: str, read: str) -> None:
         """Set which routing keys a user may write and read at a topic exchange, which need not exist."""
@@ -255,8 +263,9 @@ class Administration:
         apply_to: str = "all",
         operator: bool = False,
         live: bool = True,
-    ) -> Policy:
-        """Set a policy, or an operator policy, and apply it to the existing queues and exchanges.
+    ) -> LongWork | None:
+        """Set a policy, or an operator policy, and apply it to the existing queues and exchanges. Return the
+        work that is unfinished: many queues get their settings in later turns.
 
         Unless ``live``, a caller that sets many policies applies them: ``VHost.apply_policies``.
         """
@@ -268,12 +277,10 @@ class Administration:
             PolicyRow(vhost, operator, name, pattern, apply_to, priority, policy.definition)
         )
         place.policies.enter(policy, operator=operator)
-        if live:
-            place.apply_policies()
-        return policy
+        return place.apply_policies() if live else None
 
-    def clear_policy(self, vhost: str, name: str, *, operator: bool = False) -> None:
-        """Delete a policy, or an operator policy. Raises NoSuchObject."""
+    def clear_policy(self, vhost: str, name: str, *, operator: bool = False) -> LongWork | None:
+        """Delete a policy, or an operator policy. Return the work that is unfinished. Raises NoSuchObject."""
         place = self.vhost(vhost)
         policies = place.policies
         if name not in (policies.operator_policies if operator else policies.policies):
@@ -282,7 +289,7 @@ class Administration:
             )
         policies.remove(name, operator=operator)
         self._broker.storage.forget(PolicyRow(vhost, operator, name, "", "", 0, {}))
-        place.apply_policies()
+        return place.apply_policies()
 
     # -- connections of a change -------------------------------------------------------------------------
 
@@ -296,9 +303,9 @@ class Administration:
             elif not number % SCANNED:
                 yield
 
-    def _recheck(self, user: User) -> None:
+    def _recheck(self, user: User) -> LongWork | None:
         """Cancel the consumers that the changed permissions of a user no longer allow."""
-        self._broker.backlog.start(
+        return self._broker.backlog.start(
             f"checking the permissions of user '{user.name}'", self._recheck_clients(user)
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from leveret.router.broker.broker import Broker
 from leveret.router.broker.checks import NoSuchObject, check_new_name
 from leveret.router.persistence.rows import GlobalParameterRow, ParameterRow
+from leveret.router.turns.backlog import LongWork
 from leveret.router.values.bounds import check_json, refused_name
 from leveret.router.values.limits import LimitError
 from leveret.router.vhost.policies import PolicyError
@@ -44,8 +45,8 @@ class Parameters:
             ]
         return found
 
-    def set(self, component: str, vhost: str, name: str, value: Any) -> None:
-        """Set a runtime parameter. Raises ValueError and NoSuchObject."""
+    def set(self, component: str, vhost: str, name: str, value: Any) -> LongWork | None:
+        """Set a runtime parameter. Return the work that is unfinished. Raises ValueError and NoSuchObject."""
         match component:
             case "vhost-limits":
                 if name != VHOST_LIMITS_NAME or not isinstance(value, Mapping):
@@ -53,14 +54,15 @@ class Parameters:
                         f"{VHOST_LIMITS_COMPONENT} have the name '{VHOST_LIMITS_NAME}' and an object as value"
                     )
                 self._administration.set_vhost_limits(vhost, value)
+                return None
             case "operator_policy":
-                self._set_operator_policy(vhost, name, value)
+                return self._set_operator_policy(vhost, name, value)
             case "policy":
                 raise PolicyError("policies may not be set using this method")
             case _:
                 raise ValueError(f"component {component} not found")
 
-    def _set_operator_policy(self, vhost: str, name: str, value: Any) -> None:
+    def _set_operator_policy(self, vhost: str, name: str, value: Any) -> LongWork | None:
         if not isinstance(value, Mapping):
             raise PolicyError("the value of an operator policy is an object")
         pattern, definition = value.get("pattern"), value.get("definition")
@@ -69,19 +71,19 @@ class Parameters:
             raise PolicyError("an operator policy needs a 'pattern' and a 'definition'")
         if not isinstance(apply_to, str):
             raise PolicyError("'apply-to' is a text")
-        self._administration.set_policy(
+        return self._administration.set_policy(
             vhost, name, pattern, definition, priority=priority, apply_to=apply_to, operator=True
         )
 
-    def clear(self, component: str, vhost: str, name: str) -> None:
-        """Delete a runtime parameter. Raises NoSuchObject."""
+    def clear(self, component: str, vhost: str, name: str) -> LongWork | None:
+        """Delete a runtime parameter. Return the work that is unfinished. Raises NoSuchObject."""
         limits = self._administration.vhost(vhost).limits
         if component == OPERATOR_POLICY:
-            self._administration.clear_policy(vhost, name, operator=True)
-        elif component == VHOST_LIMITS_COMPONENT and name == VHOST_LIMITS_NAME and limits:
+            return self._administration.clear_policy(vhost, name, operator=True)
+        if component == VHOST_LIMITS_COMPONENT and name == VHOST_LIMITS_NAME and limits:
             self._administration.clear_vhost_limits(vhost)
-        else:
-            raise NoSuchObject(f"no parameter '{name}' of component '{component}' in virtual host '{vhost}'")
+            return None
+        raise NoSuchObject(f"no parameter '{name}' of component '{component}' in virtual host '{vhost}'")
 
     def set_global(self, name: str, value: Any) -> None:
         """Set a global parameter to any JSON value. ``cluster_name`` is the name of the broker if it is a

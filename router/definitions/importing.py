@@ -50,7 +50,7 @@ from leveret.router.definitions.document import (
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue
-from leveret.router.turns.backlog import at_once
+from leveret.router.turns.backlog import LongWork, at_once
 from leveret.router.vhost.declare import clean_name, is_reserved
 from leveret.router.vhost.metadata import read_metadata, split_tags
 from leveret.router.vhost.vhost import VHost
@@ -64,11 +64,14 @@ TEXT_MAX = 500  # characters of the name of an entry, and of a reason, in a repo
 class ImportReport:
     """The result of an import: the first refused entries, the number of the others, and the users who cannot
     log in with a password, because their hashes are unusable.
+
+    ``unfinished`` is the work that applies the policies and permissions to existing objects in later turns.
     """
 
     refused: list[RefusedEntry] = field(default_factory=list)
     more_refused: int = 0
     without_login: list[str] = field(default_factory=list)
+    unfinished: list[LongWork] = field(default_factory=list)
 
 
 def apply_definitions(
@@ -134,7 +137,7 @@ class _Import:
         yield from map(self._set_policy, _taken(definitions.policies))
         if policies or definitions.parameters:
             for each in self._broker.vhosts.values():
-                each.apply_policies()
+                self._continues(each.apply_policies())
                 yield
         yield from map(self._declare_exchange, _taken(definitions.exchanges))
         yield from map(self._declare_queue, _taken(definitions.queues))
@@ -142,6 +145,11 @@ class _Import:
             yield from self._bind(binding)
             yield
         yield from map(self._set_parameter, limits)
+
+    def _continues(self, work: LongWork | None) -> None:
+        """Report work that is unfinished."""
+        if work is not None:
+            self.report.unfinished.append(work)
 
     def _report_refusal(self, refusal: RefusedEntry) -> None:
         """Log and report a refused entry, or count it if many are reported already."""
@@ -201,13 +209,14 @@ class _Import:
 
     def _permit(self, entry: PermissionEntry) -> None:
         with self._reporting_refusals(f"permissions of user '{entry.user}' {self._in(entry.vhost)}"):
-            self._administration.set_permission(
+            work = self._administration.set_permission(
                 entry.user,
                 self._vhost or entry.vhost,
                 configure=entry.configure,
                 write=entry.write,
                 read=entry.read,
             )
+            self._continues(work)
 
     def _permit_topic(self, entry: TopicPermissionEntry) -> None:
         what = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from leveret.router.arguments.queue import QueueArguments, merge_policy
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.queue import Queue
-from leveret.router.turns.backlog import Slices
+from leveret.router.turns.backlog import LongWork, Slices
 from leveret.router.vhost.policies import Kind, merge_definitions
 
 if TYPE_CHECKING:
@@ -24,29 +24,33 @@ class PolicyEffects:
 
     def __init__(self, vhost: "VHost") -> None:
         self._vhost = vhost
-        self._applying = False
-        self._changed = False  # policies changed since the walk that is under way began
+        self._walking = False
+        self._next: LongWork | None = None  # the walk after the one under way
 
-    def apply(self) -> None:
+    def apply(self) -> LongWork | None:
         """Give the existing queues and exchanges the settings of changed policies.
 
         There is one walk over the queues and exchanges at a time. Policies that change during a walk, however
-        often, are applied by one more walk after it.
+        often, are applied by one more walk after it. Returns the unfinished walk that applies the change.
         """
-        self._changed = True
-        if not self._applying:
-            what = f"applying the policies of vhost '{self._vhost.name}'"
-            self._vhost.host.backlog.start(what, self._apply_latest())
+        what = f"applying the policies of vhost '{self._vhost.name}'"
+        if not self._walking:
+            return self._vhost.host.backlog.start(what, self._walk())
+        if self._next is None:
+            self._next = LongWork(what, self._walk())
+        return self._next
 
-    def _apply_latest(self) -> Slices:
-        self._applying = True
+    def _walk(self) -> Slices:
+        """Apply the policies to all queues and exchanges, then begin the next walk if there is one."""
+        self._walking = True
         try:
-            while self._changed:
-                self._changed = False
-                yield from self._apply_to_queues()
-                yield from self._apply_to_exchanges()
+            yield from self._apply_to_queues()
+            yield from self._apply_to_exchanges()
         finally:
-            self._applying = False
+            self._walking = self._next is not None
+            if self._next is not None:
+                self._vhost.host.backlog.works.append(self._next)
+                self._next = None
 
     def _apply_to_queues(self) -> Slices:
         """Apply the matching policies to each queue, as they are when the walk reaches the queue."""

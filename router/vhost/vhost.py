@@ -384,9 +384,9 @@ class VHost:
 
     # -- policies ------------------------------------------------------------------------------------------
 
-    def apply_policies(self) -> None:
-        """Give the existing queues and exchanges the settings of changed policies, in slices."""
-        self.policy_effects.apply()
+    def apply_policies(self) -> LongWork | None:
+        """As ``PolicyEffects.apply``."""
+        return self.policy_effects.apply()
 
 
 def _is_durable(binding: Binding) -> bool:

@@ -26,7 +26,7 @@ from leveret.router.management.errors import bad_request
 from leveret.router.management.json_values import JSON, answer
 from leveret.router.management.resources.users import without_login
 from leveret.router.web.forms import field_of, is_form, read_form
-from leveret.router.web.offloaded import offloaded
+from leveret.router.web.offloaded import finished, offloaded
 from leveret.router.web.response_steps import Growth, ResponseSteps
 
 # Decoding a list of very small values would block all clients, and take much memory, before each of them is
@@ -122,9 +122,13 @@ def _import(call: Call, vhost: str) -> ResponseSteps[Response]:
         try:
             next(steps)
         except StopIteration as end:
-            return _reported(end.value, redirect)
+            report: ImportReport = end.value
+            break
         if broker.budget.spent():
             yield 0
+    for work in report.unfinished:
+        yield from finished(work)
+    return _reported(report, redirect)
 
 
 def _uploaded(call: Call) -> tuple[bytes, str | None]:

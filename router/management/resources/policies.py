@@ -23,6 +23,7 @@ from leveret.router.persistence.rows import ParameterRow
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.policies import Policy
 from leveret.router.vhost.vhost import VHost
+from leveret.router.web.offloaded import finished
 from leveret.router.web.response_steps import ResponseSteps
 
 
@@ -62,13 +63,13 @@ def show_one(call: Call, *, operator: bool) -> Response:
     return answer(narrowed(show_policy(call.vhost, found), columns_of(call.query)))
 
 
-def put_policy(call: Call, *, operator: bool) -> Response:
-    """Set a policy: 201 for a new one, else 204."""
+def put_policy(call: Call, *, operator: bool) -> ResponseSteps[Response]:
+    """Set a policy: 201 for a new one, else 204. Respond when it is applied to all queues and exchanges."""
     body = call.body
     demand(body, ["pattern", "definition"])
     new = call["name"] not in _all(call.vhost, operator)
     try:
-        call.administration.set_policy(
+        work = call.administration.set_policy(
             call.vhost.name,
             call["name"],
             text(body, "pattern"),
@@ -79,6 +80,7 @@ def put_policy(call: Call, *, operator: bool) -> Response:
         )
     except ValueError as error:
         raise _invalid(error) from None
+    yield from finished(work)
     return empty_response(201 if new else 204)
 
 
@@ -86,8 +88,9 @@ def _invalid(error: ValueError) -> Exception:
     return bad_request(f"Validation failed\n\n{error}\n")
 
 
-def delete_policy(call: Call, *, operator: bool) -> Response:
-    call.administration.clear_policy(call.vhost.name, call["name"], operator=operator)
+def delete_policy(call: Call, *, operator: bool) -> ResponseSteps[Response]:
+    """Delete a policy. Respond when no queue or exchange has its settings any more."""
+    yield from finished(call.administration.clear_policy(call.vhost.name, call["name"], operator=operator))
     return empty_response()
 
 
@@ -127,19 +130,23 @@ def show_one_parameter(call: Call) -> Response:
     raise not_found()
 
 
-def put_parameter(call: Call) -> Response:
+def put_parameter(call: Call) -> ResponseSteps[Response]:
+    """Set a parameter: 201 for a new one, else 204. Respond when it has its effect on all objects."""
     demand(call.body, ["value"])
     name, component = call["name"], call["component"]
     new = all(row.name != name for row in _parameters(call, component, call.vhost.name))
     try:
-        call.administration.parameters.set(component, call.vhost.name, name, call.body["value"])
+        work = call.administration.parameters.set(component, call.vhost.name, name, call.body["value"])
     except ValueError as error:
         raise _invalid(error) from None
+    yield from finished(work)
     return empty_response(201 if new else 204)
 
 
-def delete_parameter(call: Call) -> Response:
-    call.administration.parameters.clear(call["component"], call.vhost.name, call["name"])
+def delete_parameter(call: Call) -> ResponseSteps[Response]:
+    yield from finished(
+        call.administration.parameters.clear(call["component"], call.vhost.name, call["name"])
+    )
     return empty_response()
 
 

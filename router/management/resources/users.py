@@ -184,16 +184,19 @@ def show_permission(call: Call) -> Response:
     raise not_found()
 
 
-def put_permission(call: Call) -> Response:
-    """Set the permissions of a user in a virtual host: 201 if the user had none there, else 204."""
+def put_permission(call: Call) -> ResponseSteps[Response]:
+    """Set the permissions of a user in a virtual host: 201 if the user had none there, else 204. Respond when
+    the consumers that they no longer allow are cancelled.
+    """
     demand(call.body, ["configure", "write", "read"])
     user = _known(call)
     new = call["vhost"] not in user.permissions
     patterns = {name: text(call.body, name) for name in ("configure", "write", "read")}
     try:
-        call.administration.set_permission(user.name, call["vhost"], **patterns)
+        work = call.administration.set_permission(user.name, call["vhost"], **patterns)
     except PatternError as error:
         raise bad_request(str(error)) from None
+    yield from finished(work)
     return empty_response(201 if new else 204)
 
 
@@ -204,8 +207,8 @@ def _known(call: Call) -> User:
     return user
 
 
-def delete_permission(call: Call) -> Response:
-    call.administration.clear_permission(call["user"], call["vhost"])
+def delete_permission(call: Call) -> ResponseSteps[Response]:
+    yield from finished(call.administration.clear_permission(call["user"], call["vhost"]))
     return empty_response()
 
 

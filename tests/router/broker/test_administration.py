@@ -128,6 +128,44 @@ def test_consumer_whose_read_right_is_revoked_is_cancelled(world, admin):
     assert [each.tag for each in world.vhost.queues["b"].consumers] == ["b"]
 
 
+def test_many_consumers_are_cancelled_in_slices_beside_what_their_client_does(world, admin):
+    client = world.connect()
+    client.call(m.QueueDeclare("q"))
+    client.call(m.QueueDeclare("gone"))
+    for number in range(100):
+        client.call(m.BasicConsume("gone" if number in (97, 98) else "q", str(number)))
+    world.flush = lambda: None
+    world.broker.budget.clock = lambda: inf
+    work = admin.clear_permission("guest", "/")
+    consumers = world.vhost.queues["q"].consumers
+    assert (work.ended, 0 < len(consumers) < 98) == (False, True)
+    client.send(m.BasicCancel("99"))
+    world.vhost.delete_queue(world.vhost.queues["gone"])
+    while world.broker.scheduler.end_batch():
+        pass
+    assert (work.ended, len(consumers)) == (True, 0)
+    answers = [command for _, command in iter(client.next, None)]
+    cancelled = [each.consumer_tag for each in answers if isinstance(each, m.BasicCancel)]
+    assert sorted(cancelled, key=int) == [str(number) for number in range(99)]
+    assert m.BasicCancelOk("99") in answers
+
+
+def test_consumers_of_a_channel_that_closes_meanwhile_are_not_cancelled_any_more(world, admin):
+    client = world.connect()
+    client.call(m.QueueDeclare("q"))
+    for number in range(100):
+        client.call(m.BasicConsume("q", str(number)))
+    world.flush = lambda: None
+    world.broker.budget.clock = lambda: inf
+    work = admin.clear_permission("guest", "/")
+    client.send(m.ChannelClose(200, "", 0, 0))
+    while world.broker.scheduler.end_batch():
+        pass
+    assert (work.ended, len(world.vhost.queues["q"].consumers)) == (True, 0)
+    answers = [command for _, command in iter(client.next, None)]
+    assert isinstance(answers[-1], m.ChannelCloseOk)
+
+
 def test_consumers_are_cancelled_when_the_virtual_host_is_closed_to_their_user(world, admin, rows):
     client = world.connect()
     client.call(m.QueueDeclare("q"))
