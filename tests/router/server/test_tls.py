@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
-import trustme
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
@@ -21,33 +20,16 @@ from leveret.router.server.tls import (
     make_context,
 )
 from leveret.router.settings import Tls
+from tests.router.server.certificates import AUTHORITY, STRANGER, certificate_files, client_context
 from tests.router.server.client import Client, Closed, start_ok
 from tests.router.server.process import Leveret, leveret
 from tests.router.server.web import Browser, open_page
-
-AUTHORITY = trustme.CA()
-STRANGER = trustme.CA()
 
 
 @pytest.fixture
 def files(tmp_path) -> dict[str, str]:
     """The broker's certificate, and who signs those of clients."""
-    certificate = AUTHORITY.issue_cert("localhost", "127.0.0.1")
-    paths = {name: str(tmp_path / name) for name in ("certificate", "key", "client_ca")}
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(paths["certificate"], append=True)
-    certificate.private_key_pem.write_to_path(paths["key"])
-    AUTHORITY.cert_pem.write_to_path(paths["client_ca"])
-    return paths
-
-
-def client_context(user: str | None = None, authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
-    """A client that trusts the broker, and has a certificate with this common name."""
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    if user is not None:
-        authority.issue_cert(common_name=user).configure_cert(context)
-    return context
+    return certificate_files(tmp_path)
 
 
 # -- the stream ----------------------------------------------------------------------------------------------
