@@ -29,6 +29,7 @@ LAYERS = (
     ("definitions",),
     ("web",),
     ("session",),
+    ("cluster",),
     ("amqp", "stomp"),
     ("management",),
     ("store",),

@@ -21,36 +21,56 @@ from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.server.tls import ListenerTls
 
 if TYPE_CHECKING:
+    from leveret.router.server.gateway import Gateway
     from leveret.router.server.http_sites import HttpSites
+    from leveret.router.server.relayed_clients import RelayedClients
 
 STOMP_TASKS = "leveret.router.server.stomp"
 SITES = "leveret.router.server.http_sites"
 WEB = "STOMP over WebSocket"
 GRACE = 1  # seconds from the start until modules are loaded that a start does not need
 
+Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
+
 
 class Endpoints:
     """The endpoints of one broker."""
 
     def __init__(
-        self, driver: Driver, offer: Offer, monitor: ResourceMonitor, snapshots: SnapshotThreads | None = None
+        self,
+        driver: Driver,
+        offer: Offer,
+        monitor: ResourceMonitor,
+        snapshots: SnapshotThreads | None = None,
+        gateway: "Gateway | None" = None,
     ) -> None:
-        """Create the endpoints. Raises TlsError."""
-        self._snapshots = snapshots
+        """Create the endpoints. ``gateway`` is for a broker in a cluster. Raises TlsError."""
+        self.snapshots = snapshots
         self._driver = driver
         self._monitor = monitor
-        self._amqp = amqp = partial(serve_amqp, driver=driver, offer=offer)
+        self._amqp = partial(serve_amqp, driver=driver, offer=offer)
         self._stomp: Callable[..., Awaitable[None]] | None = None  # loaded when a client needs it
-        stomp = self._serve_stomp
+        amqp: Serve = self._amqp
+        stomp: Serve = self._serve_stomp
         log = driver.log_refusal
         self._clients = clients = Places(driver.broker.settings.amqp.max_connections, log)
         requests = Places(0)  # HTTP sites have limits of their own
         listen = driver.broker.settings.listen
         secured = listen.amqps or listen.stomps or listen.https or listen.web_stomps
         tls = ListenerTls(driver.broker.settings.tls, log) if secured else None
-        http, web_stomp = self._serve_http, self._serve_web_stomp
+        http: Serve = self._serve_http
+        web_stomp: Serve = self._serve_web_stomp
+        relayed: RelayedClients | None = None
+        if gateway is not None:
+            from leveret.router.server.relayed_clients import relayed_clients  # noqa: PLC0415
+
+            relayed = relayed_clients(
+                gateway, log, clients, requests, amqp=amqp, stomp=stomp, http=http, web_stomp=web_stomp
+            )
+            amqp, stomp = gateway.serving("amqp", amqp), gateway.serving("stomp", stomp)
+            http, web_stomp = gateway.serving("http", http), gateway.serving("web_stomp", web_stomp)
         self.all = [
-            Endpoint("amqp", "amqp://{}", listen.amqp, amqp, clients),
+            Endpoint("amqp", "amqp://{}", listen.amqp, amqp, clients, relayed=relayed),
             Endpoint("amqps", "amqps://{}", listen.amqps, amqp, clients, tls, AMQP, log),
             Endpoint("stomp", "stomp://{}", listen.stomp, stomp, clients),
             Endpoint("stomps", "stomps://{}", listen.stomps, stomp, clients, tls, STOMP, log),
@@ -74,7 +94,7 @@ class Endpoints:
             amqp=self._amqp,
             stomp=self._serve_stomp,
             places=self._clients,
-            snapshots=self._snapshots,
+            snapshots=self.snapshots,
         )
 
     async def _load_sites(self) -> None:

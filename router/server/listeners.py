@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -21,6 +22,9 @@ from leveret.router.server.tls import ListenerTls
 from leveret.router.server.wrong_port import peek, plain_answer
 from leveret.router.settings import parse_address
 from leveret.router.values.network_errors import explain
+
+if TYPE_CHECKING:
+    from leveret.router.server.relayed_clients import RelayedClients
 
 BACKLOG = 1024  # connections that may wait to be accepted
 ACCEPT_BATCH = 64  # connections that are accepted before other tasks run
@@ -38,7 +42,7 @@ class ListenError(Exception):
 class Endpoint:
     """A protocol at some addresses. ``name`` is the setting below ``listen``, and the flag, for the
     addresses; ``url`` is the template of the URL for clients, with ``{}`` for the address; ``speaks`` is the
-    protocol's name.
+    protocol's name. ``relayed`` accepts clients that other brokers relay, at a listener without TLS.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Endpoint:
     tls: ListenerTls | None = None
     speaks: str = ""
     log_refusal: LogRefusal = log_each_refusal
+    relayed: "RelayedClients | None" = None
     listeners: list[trio.SocketListener] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -82,10 +87,15 @@ class Endpoint:
             if not taken:
                 self.places.refuse(peer.name)
                 return
-            if self.tls is None:
-                await self.serve(stream, replace(peer, direct=True))
-            else:
+            if self.tls is not None:
                 await self._serve_tls(self.tls, stream, peer, occupant)
+                return
+            if self.relayed is None or not await self.relayed.is_relayed(stream):
+                await self.serve(stream, replace(peer, direct=True))
+                return
+            client = await self.relayed.identify(stream, peer)
+        if client is not None:  # it takes a place of its own protocol
+            await self.relayed.serve(stream, peer, occupant, client)
 
     async def _serve_tls(
         self, tls: ListenerTls, stream: trio.SocketStream, peer: SocketPeer, occupant: Occupant

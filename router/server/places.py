@@ -50,6 +50,15 @@ class Occupant:
         for places in self.places:
             places.mark_engaged(self)
 
+    def identify(self, name: str, host: str) -> None:
+        """Count the connection for another client from now on: the one that another broker relays."""
+        held = list(self.places)
+        for places in held:
+            places.free(self)
+        self.name, self.network = name, client_network(host)
+        for places in held:
+            places.occupy(self)
+
     def evict(self) -> None:
         """Give up all places at once, and close the connection."""
         for places in list(self.places):
@@ -83,7 +92,7 @@ class Places:
                 reason = f"{self.most} are open, and this one has waited for its client longest"
                 self._log_refusal("connection closed", reason, victim.name)
                 victim.evict()
-            self._occupy(occupant)
+            self.occupy(occupant)
         try:
             yield found
         finally:
@@ -122,7 +131,8 @@ class Places:
     def _counts_of(self, occupant: Occupant) -> tuple[tuple[dict[str, int], str], ...]:
         return (self._counts, occupant.network), (self._site_counts, client_site(occupant.network))
 
-    def _occupy(self, occupant: Occupant) -> None:
+    def occupy(self, occupant: Occupant) -> None:
+        """Give a place to a connection, also beyond the limit."""
         occupant.places.append(self)
         self.taken += 1
         for counts, name in self._counts_of(occupant):

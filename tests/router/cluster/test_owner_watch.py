@@ -1,0 +1,57 @@
+"""The decision to take over: by a position that stands still, on the standby's own clock."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leveret.router.cluster.owner_watch import Observation, OwnerWatch
+
+
+def seen(position: int, epoch: int = 1, *, stopped: bool = False) -> Observation:
+    return Observation(position, epoch, stopped)
+
+
+def test_owner_that_appends_is_never_taken_for_gone():
+    watch = OwnerWatch(3)
+    assert not any(watch.is_gone(seen(second), second) for second in range(100))
+
+
+def test_owner_is_gone_after_its_position_stood_still_for_that_long():
+    watch = OwnerWatch(3)
+    answers = [watch.is_gone(seen(7), 100 + tenth / 10) for tenth in range(35)]
+    assert answers == [False] * 30 + [True] * 5
+
+
+def test_first_observation_begins_the_wait_whatever_the_clock_says():
+    assert not OwnerWatch(3).is_gone(seen(7), 1e9)
+
+
+def test_owner_that_has_stopped_in_good_order_is_gone_at_once():
+    assert OwnerWatch(3).is_gone(seen(7, stopped=True), 100)
+
+
+def test_another_epoch_at_the_same_position_is_a_change():
+    watch = OwnerWatch(3)
+    watch.is_gone(seen(7, 1), 0)
+    assert not watch.is_gone(seen(7, 2), 3)
+
+
+def test_wait_begins_anew_after_the_store_could_not_be_read():
+    """The owner could not append either."""
+    watch = OwnerWatch(3)
+    watch.is_gone(seen(7), 0)
+    watch.interrupt()
+    assert not watch.is_gone(seen(7), 60)
+    assert watch.is_gone(seen(7), 63)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 2)), max_size=60))
+def test_owner_is_gone_only_after_the_whole_wait_without_a_change(steps):
+    watch, now, position, changed = OwnerWatch(3), 0.0, 0, 0.0
+    watch.is_gone(seen(0), now)
+    for move, wait in steps:
+        now += wait
+        if move == 0:
+            position += 1
+            changed = now
+        assert watch.is_gone(seen(position), now) == pytest.approx(now - changed >= 3)
