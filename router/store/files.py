@@ -54,6 +54,9 @@ class Files(Protocol):
     def sync_directory(self, directory: Path) -> None:
         """Put the names in a directory on disk."""
 
+    def make_directory(self, directory: Path) -> None:
+        """Create a directory with its parents, on disk together with their names, unless it exists."""
+
     def list(self, directory: Path) -> Sequence[Path]:
         """Return the files of a directory, by name; none if it does not exist."""
 
@@ -130,6 +133,12 @@ class DiskFiles:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def make_directory(self, directory: Path) -> None:
+        if not directory.is_dir():
+            self.make_directory(directory.parent)
+            directory.mkdir(exist_ok=True)
+            self.sync_directory(directory.parent)
 
     def list(self, directory: Path) -> Sequence[Path]:
         # Not Path.glob, which treats an unreadable directory as empty.

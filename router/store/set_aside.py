@@ -97,7 +97,7 @@ class SetAside:
 
     def _write(self, kind: str, name: str, data: bytes) -> Path:
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._files.make_directory(self._directory)
             self._files.replace(self._directory / name, data)
         except OSError as problem:
             raise DataDirectoryError(

@@ -19,10 +19,7 @@ Aside = tuple[str, bytes]  # name and content of a file
 def write_aside(files: Files, directory: Path, aside: Sequence[Aside]) -> None:
     """Write records that were set aside, and sync them. Raises OSError."""
     place = directory / PLACE
-    if not place.is_dir():
-        place.mkdir(parents=True, exist_ok=True)
-        files.sync_directory(place.parent)
-        files.sync_directory(directory)
+    files.make_directory(place)
     for name, data in aside:
         files.replace(place / name, data)
 

@@ -51,6 +51,9 @@ class ReadOnlyFiles(DiskFiles):
     def sync_directory(self, directory: Path) -> None:
         pass
 
+    def make_directory(self, directory: Path) -> None:
+        raise _refused(directory)
+
 
 class Overlay(ReadOnlyFiles):
     """Read-only files with some of them replaced: by path their bytes, None for a removed one."""

@@ -202,6 +202,9 @@ class FailingFiles:
         if fails:
             self._raise()
 
+    def make_directory(self, directory: Path) -> None:
+        self.sync_directory(directory.parent)
+
     def list(self, directory: Path) -> list[Path]:
         if self._fails("list"):
             self._raise()
