@@ -137,7 +137,7 @@ def _opened(directory: Path) -> Iterator["Lock"]:
     """Lock a data directory for the block, and turn its errors into Failure."""
     from leveret.router.store.journal.journal import DamageError, FormatError
     from leveret.router.store.lock import DataDirectoryError
-    from leveret.router.store.metadata.database import MetadataError
+    from leveret.router.store.metadata.reading import MetadataError
     from leveret.router.store.offline.directory import lock
 
     try:

@@ -33,7 +33,7 @@ from leveret.router.server.turn_meter import TurnMeter
 from leveret.router.settings import MEMORY, Settings
 from leveret.router.store.journal.journal import DamageError, FormatError
 from leveret.router.store.lock import DataDirectoryError
-from leveret.router.store.metadata.database import MetadataError
+from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.vhost.metadata import make_metadata
 
 NEVER = 2**31 - 1

@@ -12,12 +12,14 @@ import os
 import re
 from pathlib import Path
 
+from leveret.router.store.backend import StorageError
+
 NAME = "lock"
 _SIZE = 64
 _STOPPED = re.compile(rb"stopped (\d+)\n")
 
 
-class DataDirectoryError(Exception):
+class DataDirectoryError(StorageError):
     """A data directory that cannot be used; the text gives the reason."""
 
 

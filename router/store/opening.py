@@ -1,4 +1,4 @@
-"""Opening of a data directory: the lock, the recovery of its content, and the restoration of the broker.
+"""Opening of a store: locking of a data directory, recovery of the content, restoration of the broker.
 
 Responsible for the order of a start. Afterwards the store has a log for every durable queue, and the writer
 continues after the recovered journal.
@@ -13,13 +13,15 @@ from leveret.protocol.amqp.table import encode_table
 from leveret.router.broker.broker import Broker
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
+from leveret.router.store.backend import StorageBackend
 from leveret.router.store.files import DiskFiles, Files
 from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.journal.records import ID_MAX
 from leveret.router.store.journal.recovery import Recovered, ReportProgress, ignore_progress, recover
 from leveret.router.store.lock import DataDirectoryError, Lock
 from leveret.router.store.message_restore import MessageRestorer
-from leveret.router.store.metadata.database import Metadata, MetadataError
+from leveret.router.store.metadata.database import Metadata
+from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.metadata.restore import Restored, restore_metadata
 from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.segments.pages import segment_path as page_path
@@ -38,7 +40,7 @@ STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # the argument's
 
 
 class DataDirectory:
-    """A data directory that this process has locked."""
+    """The ``StorageBackend`` of a data directory, which this process has locked."""
 
     def __init__(self, path: Path, files: Files | None = None) -> None:
         """Create the directory if it does not exist, and lock it. Raises DataDirectoryError."""
@@ -50,7 +52,6 @@ class DataDirectory:
         except OSError as error:
             raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
         self.lock = Lock(path)
-        self.clean = self.lock.stopped is not None  # True if the last broker stopped regularly
         try:
             must_have_metadata(self.files, path)
             self.metadata = Metadata(path / METADATA)
@@ -58,11 +59,14 @@ class DataDirectory:
             self.lock.leave()
             raise
 
-    def close(self, *, clean: bool, sequence: int = 0) -> None:
-        """Unlock the directory; ``clean`` says that every change is on disk.
+    @property
+    def stopped(self) -> int | None:
+        return self.lock.stopped
 
-        ``sequence`` is the sequence of the journal's last batch.
-        """
+    def begin(self) -> None:
+        self.lock.begin()
+
+    def close(self, *, clean: bool, sequence: int = 0) -> None:
         if clean:
             self.lock.stop(sequence)
         else:
@@ -85,7 +89,7 @@ def must_have_metadata(files: Files, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The recovered messages and files of a data directory, before the metadata is restored."""
+    """The recovered messages and files of a store, before the metadata is restored."""
 
     recovered: Recovered
     next_queue_id: int
@@ -93,31 +97,31 @@ class Opened:
     streams: dict[int, list[int]]  # the first offsets of the streams' segments, by id
 
 
-def read(directory: DataDirectory, progress: ReportProgress = ignore_progress) -> Opened:
+def read(backend: StorageBackend, progress: ReportProgress = ignore_progress) -> Opened:
     """Read the journal and list the segments.
 
     ``progress`` as in ``recover``. Raises DamageError and MetadataError.
     """
     recovered = recover(
-        directory.files,
-        directory.path,
-        directory.metadata.ids(),
-        stopped=directory.lock.stopped or 0,
+        backend.files,
+        backend.path,
+        backend.metadata.ids(),
+        stopped=backend.stopped or 0,
         progress=progress,
     )
-    directory.metadata.must_know(recovered.newest_queue)
-    if not directory.clean:
+    backend.metadata.must_know(recovered.newest_queue)
+    if backend.stopped is None:
         # It is not known which messages were delivered just before the crash; all are marked as redelivered.
         for queue in recovered.queues.values():
             queue.delivered = queue.next_position
-    paths = directory.files.list(directory.path / "segments")
+    paths = backend.files.list(backend.path / "segments")
     segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
-    _check_segments(directory, recovered)
-    streams = stream_files(directory.files, directory.path)
-    return Opened(recovered, directory.metadata.next_queue_id(), segments, streams)
+    _check_segments(backend, recovered)
+    streams = stream_files(backend.files, backend.path)
+    return Opened(recovered, backend.metadata.next_queue_id(), segments, streams)
 
 
-def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
+def _check_segments(backend: StorageBackend, recovered: Recovered) -> None:
     """Raise DamageError if a segment is missing or too short.
 
     The content is checked when it is read; to check all of it at a start would take too long.
@@ -128,21 +132,21 @@ def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
             if page.segment not in last or page.offset > last[page.segment].offset:
                 last[page.segment] = page
     for page in last.values():
-        path = page_path(directory.path, page.segment)
+        path = page_path(backend.path, page.segment)
         try:
-            end = read_piece(directory.files, path, 1, page.offset + page.length - 1)
+            end = read_piece(backend.files, path, 1, page.offset + page.length - 1)
         except FileNotFoundError:
             raise DamageError(path, page.offset, "the file is missing") from None
         if not end:
             raise DamageError(path, page.offset, "the file ends before the page does")
 
 
-def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
+def make_writer(backend: StorageBackend, recovered: Recovered, journal_size: int) -> Writer:
     """Create the writer that continues after the recovered journal."""
     return Writer(
-        directory.files,
-        directory.path,
-        directory.metadata,
+        backend.files,
+        backend.path,
+        backend.metadata,
         next_journal=recovered.next_journal,
         synced=recovered.sequence - 1,
         journal_size=journal_size,
@@ -150,17 +154,17 @@ def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: in
 
 
 def restore(
-    broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int
+    broker: Broker, store: Store, backend: StorageBackend, opened: Opened, wall_offset: int
 ) -> Restored:
     """Restore the metadata and the messages into ``broker``, and return the restored objects.
 
     Rows that cannot be restored are logged and left in the database; the messages of such a queue stay in the
     directory as long as its row does. ``store`` becomes the broker's storage. Raises DamageError and
-    MetadataError, and leaves the directory unchanged in that case.
+    MetadataError, and leaves what is stored unchanged in that case.
     """
     restorer = MessageRestorer(
-        directory.files,
-        directory.path,
+        backend.files,
+        backend.path,
         store,
         recovered=opened.recovered,
         streams=opened.streams,
@@ -174,8 +178,8 @@ def restore(
     for line in opened.recovered.corrected:
         store.set_aside[HEADERS] += 1
         structlog.get_logger().warning("journal header ignored", what=line)
-    restored = restore_metadata(broker, directory.metadata)
-    _log_rows(restored, directory.path)
+    restored = restore_metadata(broker, backend.metadata)
+    _log_rows(restored, backend.path)
     store.set_aside[ROWS] += len(restored.bad)
     _restore_exchange_notes(store, restored, opened, restorer)
     pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
@@ -188,9 +192,9 @@ def restore(
             store.submit(RemoveStream(stream, firsts))
     store.retirement.recovered(opened.recovered.first_journal, opened.recovered.first_sequence)
     broker.storage = store
-    for path in directory.files.list(directory.path / "transient"):
-        directory.files.remove(path)
-    directory.lock.begin()
+    for path in backend.files.list(backend.path / "transient"):
+        backend.files.remove(path)
+    backend.begin()
     return restored
 
 

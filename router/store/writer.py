@@ -13,7 +13,7 @@ from typing import Protocol
 from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME, Checkpoint, pack_checkpoint
 from leveret.router.store.journal.journal import JournalFile, Unsynced, numbers, path_of
-from leveret.router.store.metadata.database import Metadata
+from leveret.router.store.metadata.reading import StoredMetadata
 from leveret.router.store.metadata.statements import Statement
 from leveret.router.store.segments.pages import PageParts, segment_path
 from leveret.router.store.streams.files import Read, ReadStream
@@ -109,7 +109,7 @@ class Writer:
         self,
         files: Files,
         directory: Path,
-        metadata: Metadata,
+        metadata: StoredMetadata,
         *,
         next_journal: int,
         synced: int,
@@ -178,7 +178,7 @@ class Writer:
         if job.aside:
             write_aside(self._files, self._directory, job.aside)
         if job.statements:
-            self._metadata.commit(job.statements)
+            self._metadata.commit(job.statements, with_batch=bool(job.parts) and job.sync)
         if not job.parts:
             return 0
         if self._journal is not None and self._journal.full:

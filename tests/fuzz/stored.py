@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 
 from leveret.protocol.errors import InternalError
 from leveret.router.store.journal.journal import DamageError
-from leveret.router.store.metadata.database import MetadataError
+from leveret.router.store.metadata.reading import MetadataError
 from tests.fuzz.stored_changes import CHANGES
 from tests.fuzz.stored_ground import EVERYTHING, QUEUES, Bodies, Ground, bodies_in, build, run, small
 from tests.router.store.kept import Kept

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from leveret.protocol.errors import AmqpError
 
-Raw: TypeAlias = bytes | int | float | str | None  # a column value of any SQLite type
+Raw: TypeAlias = bytes | int | float | str | None  # a column value of any type of a database
 
 KEYS = {  # the columns that identify a row, by table
     "vhosts": ("name",),

@@ -13,7 +13,7 @@ from leveret.router.exchange.base import Exchange
 from leveret.router.persistence.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.store.metadata.bad_rows import BadRows, RowId
-from leveret.router.store.metadata.database import Metadata
+from leveret.router.store.metadata.reading import StoredMetadata
 from leveret.router.store.metadata.topology_restore import restore_binding, restore_exchange, restore_queue
 from leveret.router.values.bounds import check_json, refused_name
 from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, check_limits
@@ -32,8 +32,8 @@ class Restored:
     doubts: list[tuple[RowId, str]] = field(default_factory=list)  # rows restored with a change, and which
 
 
-def restore_metadata(broker: Broker, metadata: Metadata) -> Restored:
-    """Restore all rows that can be. Raises MetadataError if SQLite cannot read the database."""
+def restore_metadata(broker: Broker, metadata: StoredMetadata) -> Restored:
+    """Restore all rows that can be. Raises MetadataError if the database cannot be read."""
     found = Restored()
     _restore_vhosts(broker, metadata, found.bad)
     _restore_users(broker, metadata, found.bad)
@@ -51,7 +51,7 @@ def restore_metadata(broker: Broker, metadata: Metadata) -> Restored:
     return found
 
 
-def _restore_vhosts(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+def _restore_vhosts(broker: Broker, metadata: StoredMetadata, bad: BadRows) -> None:
     for row, vhost in metadata.read("vhosts", bad):
         with bad.skipping(row):
             _check_name("virtual host name", vhost.name)
@@ -63,7 +63,7 @@ def _restore_vhosts(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
             broker.add_vhost(name)
 
 
-def _restore_users(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+def _restore_users(broker: Broker, metadata: StoredMetadata, bad: BadRows) -> None:
     for row, user in metadata.read("users", bad):
         with bad.skipping(row):
             _restore_user(broker, user)
@@ -75,7 +75,7 @@ def _restore_user(broker: Broker, row: UserRow) -> None:
     broker.users.add(row.name, PasswordHash(row.password_hash, row.algorithm), row.tags).limits = limits
 
 
-def _restore_rights(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+def _restore_rights(broker: Broker, metadata: StoredMetadata, bad: BadRows) -> None:
     for row, right in metadata.read("permissions", bad):
         with bad.skipping(row):
             _permit(broker, right)
@@ -103,7 +103,7 @@ def _must_have_user(broker: Broker, name: str) -> None:
         raise ValueError(f"there is no user '{name}'")
 
 
-def _restore_policies(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+def _restore_policies(broker: Broker, metadata: StoredMetadata, bad: BadRows) -> None:
     """Restore policies, limits and parameters, before the exchanges and queues that they apply to."""
     for row, policy in metadata.read("policies", bad):
         with bad.skipping(row):
@@ -133,7 +133,7 @@ def _restore_policy(broker: Broker, row: PolicyRow) -> None:
     )
 
 
-def _restore_topology(broker: Broker, metadata: Metadata, found: Restored) -> None:
+def _restore_topology(broker: Broker, metadata: StoredMetadata, found: Restored) -> None:
     for row, kept in metadata.read("exchanges", found.bad):
         with found.bad.skipping(row):
             vhost = _place(broker, kept.vhost)

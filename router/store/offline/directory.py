@@ -18,7 +18,8 @@ from leveret.router.settings import Settings
 from leveret.router.store.files import Data, DiskFiles
 from leveret.router.store.lock import DataDirectoryError, Lock
 from leveret.router.store.metadata.bad_rows import BadRow, BadRows, RowId, shown_text
-from leveret.router.store.metadata.database import Metadata, MetadataError
+from leveret.router.store.metadata.database import Metadata
+from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.metadata.restore import Restored, restore_metadata
 from leveret.router.store.metadata.statements import QueueRow
 from leveret.router.store.opening import METADATA, must_have_metadata

@@ -19,7 +19,7 @@ from leveret.router.store.journal.journal import DamageError, FormatError, path_
 from leveret.router.store.journal.reading import Journal
 from leveret.router.store.journal.recovery import recover
 from leveret.router.store.lock import Lock
-from leveret.router.store.metadata.database import MetadataError
+from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.offline.check import check
 from leveret.router.store.offline.directory import lock
 from leveret.router.store.offline.repair import repair

@@ -12,7 +12,7 @@ import pytest
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.journal.journal import DamageError, path_of
 from leveret.router.store.lock import DataDirectoryError, Lock
-from leveret.router.store.metadata.database import MetadataError
+from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.opening import DataDirectory, read
 from tests.router.store.test_promises import journal
 

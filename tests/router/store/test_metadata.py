@@ -17,7 +17,8 @@ from leveret.router.persistence.rows import (
     VHostRow,
 )
 from leveret.router.store.metadata import database as metadata
-from leveret.router.store.metadata.database import Metadata, MetadataError
+from leveret.router.store.metadata.database import Metadata
+from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.metadata.statements import (
     BindingRow,
     ExchangeRow,

@@ -4,7 +4,7 @@ import pytest
 
 from leveret.router.store import message_restore as loading
 from leveret.router.store.journal.journal import DamageError
-from leveret.router.store.metadata.database import MetadataError
+from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.offline.check import check
 from leveret.router.store.segments.pages import StoredPage
 from tests.router.harness import START

@@ -34,7 +34,7 @@ class Statements:
         self.failures = failures
         self.closed = False
 
-    def commit(self, statements):
+    def commit(self, statements, *, with_batch=False):
         if self.failures:
             self.failures -= 1
             raise OSError(errno.ENOSPC, "the database is full")
