@@ -9,11 +9,12 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from leveret.protocol.json_text import representable
+from leveret.router.log_output import LogOutput
 from leveret.router.settings import Log
 
 # structlog imports asyncio, for a logger that is not used here, and rich if it is installed, for tracebacks
@@ -57,17 +58,33 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
             exception_formatter=structlog.dev.plain_traceback,
         )
         render = [renderer if colors else PlainLines(renderer)]
+    processors: list[Processor] = [
+        _blank_credentials,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *render,
+    ]
     structlog.configure(
-        processors=[
-            _blank_credentials,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *render,
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(_output(stream, processors)),
     )
     logging.basicConfig(handlers=[_FromStandardLibrary()], level=level, force=True)
+
+
+def _output(stream: TextIO, processors: Sequence[Processor]) -> TextIO:
+    """Return the file that lines are written to: ``stream``, through a LogOutput if it has a descriptor."""
+
+    def describe_loss(count: int) -> str:
+        event: Any = {"event": "log lines dropped", "count": count, "reason": "the log could not be written"}
+        for processor in processors:
+            event = processor(None, "warning", event)
+        return f"{event}\n"
+
+    try:
+        return cast(TextIO, LogOutput(stream.fileno(), describe_loss))
+    except (OSError, AttributeError):  # no file of the system, as in tests
+        return stream
 
 
 class PlainLines:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import resource
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -93,10 +94,11 @@ def serve(
     from leveret.router import logging
     from leveret.router.server import main as run
 
+    _open_standard_streams()
     logging.configure(settings.log)
     _raise_file_limit()
     try:
-        trio.run(partial(run.serve, settings, announce=partial(print, flush=True)))
+        trio.run(partial(run.serve, settings, announce=_announce))
     except (run.StartupError, run.StoreFailed) as error:
         raise Failure(str(error)) from None
 
@@ -107,6 +109,33 @@ def _assignment(text: str) -> GivenSetting:
     if not equals:
         raise WrongUsage(f"--set needs KEY=VALUE, not {text!r}")
     return GivenSetting(key.strip(), value, "--set")
+
+
+def _open_standard_streams() -> None:
+    """Open closed descriptors of standard streams as /dev/null.
+
+    Otherwise a file of the data directory would get such a number, and what C libraries write to standard
+    error would be written into that file.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _announce(text: str) -> None:
+    """Print the listeners. A standard output that cannot be written, as on a full disk, stops no broker."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        import structlog
+
+        structlog.get_logger().warning("cannot write to standard output", error=str(error))
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # the text is flushed there at the exit
 
 
 def _raise_file_limit() -> None:
