@@ -6,6 +6,7 @@ modules of the commands).
 
 import base64
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -17,6 +18,8 @@ from leveret.router.cli.refusal_texts import plain_reason
 if TYPE_CHECKING:
     import ssl
 
+    import urllib3
+
 LISTENING = (
     "is the management API listening there? `leveret serve` has it; RabbitMQ has it with its "
     "plugin rabbitmq_management; --api or LEVERET_API sets its address, without them it is 10,000 ports "
@@ -25,6 +28,7 @@ LISTENING = (
 USUAL_PORTS = "the management API is usually at port 15672; --api or LEVERET_API sets its address"
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 120.0  # seconds
+MOST = 1 << 30  # bytes of a response; a list of a million queues has fewer
 
 
 def api_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -119,16 +123,32 @@ class Api:
         headers = {**self._pool.headers, **({"content-type": "application/json"} if given else {})}
         timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT, self.timeout), read=self.timeout)
         try:
-            response = self._pool.request(method, url, body=given, headers=headers, timeout=timeout)
+            response = self._pool.request(
+                method, url, body=given, headers=headers, timeout=timeout, preload_content=False
+            )
+            data = self._read(response)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NotReachable(f"{self.shown}: {_reason(error)}") from None
-        return response.status, response.headers, self._answer(response.status, response.data)
+        return response.status, response.headers, self._answer(response.status, data)
+
+    def _read(self, response: "urllib3.BaseHTTPResponse") -> bytes:
+        """Read the body of a response. Raises NotReachable if it is too large or takes too long."""
+        data = bytearray()
+        ends = time.monotonic() + self.timeout
+        while piece := response.read1(1 << 20):
+            data += piece
+            if len(data) > MOST or time.monotonic() > ends:
+                response.close()
+                what = "is larger than 1 GiB" if len(data) > MOST else f"takes more than {self.timeout:g} s"
+                raise NotReachable(f"{self.shown}: the response {what}")
+        response.release_conn()
+        return bytes(data)
 
     def _answer(self, status: int, data: bytes) -> Any:
         """Return the JSON of a response. Raises Failure for an error."""
         try:
             document = json.loads(data) if data else None
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
             if status < 400:
                 raise Failure(f"{self.shown} does not answer as a management API does") from None

@@ -5,14 +5,16 @@ from typing import IO, Any
 
 import click
 
+from leveret.router.cli.terminal import printable
+
 
 class Failure(click.ClickException):
     """Ends the command with status 1, and a line on standard error for each line of the message."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print the message; click calls this."""
+        """Print the message; click calls this. Parts of it may come from a broker, or from its clients."""
         for line in self.message.splitlines():
-            print(f"leveret: {line}", file=file or sys.stderr)
+            print(f"leveret: {printable(line)}", file=file or sys.stderr)
 
 
 class WrongUsage(Failure):

@@ -14,6 +14,7 @@ from leveret.router.cli.endpoints import find_endpoints
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.message_output import render
 from leveret.router.cli.peek import MOST, MOST_BYTES, peek
+from leveret.router.cli.unexpected_answers import unexpected_answers_fail
 
 if TYPE_CHECKING:
     from leveret.router.client.connection import BrokerConnection
@@ -63,8 +64,10 @@ def get(
     if count > MOST:
         raise WrongUsage(f"at most {MOST} messages are shown without --take")
     endpoints = find_endpoints(ctx)
+    api = Api(endpoints.api)
     try:
-        show_peeked(Api(endpoints.api), endpoints.vhost if vhost is None else vhost, queue, count, form)
+        with unexpected_answers_fail(api):
+            show_peeked(api, endpoints.vhost if vhost is None else vhost, queue, count, form)
     except NotReachable as error:
         raise Failure(
             f"{error.message}\n`leveret get --take` takes messages over AMQP, without the management API"

@@ -75,13 +75,13 @@ def snapshot(api: "Api", name: str | None) -> None:
     """
     from datetime import UTC, datetime
 
-    from leveret.router.cli.terminal import counted
+    from leveret.router.cli.terminal import counted, printable
 
     api.timeout = SNAPSHOT_TIMEOUT
     taken = api.put("snapshots", name or datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ"))
-    click.echo(taken["path"])
     linked, copied = (counted(taken[key], "file") for key in ("files_linked", "files_copied"))
-    click.echo(f"{linked} linked, {copied} copied ({taken['bytes_copied']} bytes)", err=True)
+    click.echo(printable(taken["path"]))
+    click.echo(printable(f"{linked} linked, {copied} copied ({taken['bytes_copied']} bytes)"), err=True)
 
 
 @store.command()

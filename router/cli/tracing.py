@@ -12,6 +12,7 @@ from typing import Any
 from leveret.router.cli.amqp import notice
 from leveret.router.cli.api import Api, ObjectNotFound
 from leveret.router.cli.failure import Failure
+from leveret.router.cli.unexpected_answers import unexpected_answers_fail
 
 TRACE = "amq.rabbitmq.trace"
 MARK = "x-leveret-tap"
@@ -36,7 +37,9 @@ class Tracing:
                 f"{error.message}\nto watch without the API, switch tracing on "
                 f"(`rabbitmqctl trace_on -p {self._vhost}`) and add --no-switch"
             ) from None
-        self.shared = not on or any(MARK in each["arguments"] for each in self._bindings())
+        bindings = self._bindings() if on else []
+        with unexpected_answers_fail(self._api):
+            self.shared = not on or any(MARK in each["arguments"] for each in bindings)
         if not self.shared:
             end = f"leveret vhost declare {shlex.quote(self._vhost)} --no-tracing"
             notice(f"tracing was on before and stays on; `{end}` ends it")
@@ -58,7 +61,8 @@ class Tracing:
             notice("tracing stays on: other queues are bound to it")
 
     def _is_on(self) -> bool:
-        return bool(self._api.get("vhosts", self._vhost).get("tracing"))
+        with unexpected_answers_fail(self._api):
+            return bool(self._api.get("vhosts", self._vhost).get("tracing"))
 
     def _bindings(self) -> list[Any]:
         found: list[Any] = self._api.get("exchanges", self._vhost, TRACE, "bindings", "source")
@@ -68,9 +72,10 @@ class Tracing:
         """Switch tracing. The request resets properties that it leaves out, so it repeats the
         virtual host's.
         """
-        found = self._api.get("vhosts", self._vhost)
-        same = {"description": found.get("description") or "", "tags": ",".join(found.get("tags") or ())}
-        kind = found.get("default_queue_type")
+        with unexpected_answers_fail(self._api):
+            found = self._api.get("vhosts", self._vhost)
+            same = {"description": found.get("description") or "", "tags": ",".join(found.get("tags") or ())}
+            kind = found.get("default_queue_type")
         if kind and kind != "undefined":
             same["default_queue_type"] = kind
         more = {"tracing_until_unbound": True} if on else {}

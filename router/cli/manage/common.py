@@ -14,6 +14,7 @@ from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.formats import format_option
 from leveret.router.cli.table import Object, RichTable, shown
 from leveret.router.cli.terminal import printable
+from leveret.router.cli.unexpected_answers import unexpected_answers_fail
 
 Command = Callable[..., None]
 _QUIET = "leveret.quiet"
@@ -31,7 +32,9 @@ def managed(command: Command) -> Command:
     @api_option
     @wraps(command)
     def run(*args: Any, api_url: str, **kwargs: Any) -> None:
-        command(Api(api_url), *args, **kwargs)
+        api = Api(api_url)
+        with unexpected_answers_fail(api):
+            command(api, *args, **kwargs)
 
     return run
 
