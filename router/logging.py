@@ -8,13 +8,13 @@ the same way. Messages are never logged, nor are credentials: fields with such n
 import json
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TextIO, cast
 
 from leveret.protocol.json_text import representable
-from leveret.router.log_output import LogOutput
 from leveret.router.settings import Log
 
 # structlog imports asyncio, for a logger that is not used here, and rich if it is installed, for tracebacks
@@ -37,6 +37,7 @@ CREDENTIALS = frozenset(
 TRACEBACKS = frozenset({"stack", "exception", "exc_info"})
 LOGGERS = ("logger", "logger_name")
 LEVEL_WIDTH, EVENT_WIDTH = 9, 30
+KEPT = 1 << 18  # bytes of lines that wait for the descriptor
 
 
 def configure(settings: Log, stream: TextIO | None = None) -> None:
@@ -85,6 +86,49 @@ def _output(stream: TextIO, processors: Sequence[Processor]) -> TextIO:
         return cast(TextIO, LogOutput(stream.fileno(), describe_loss))
     except (OSError, AttributeError):  # no file of the system, as in tests
         return stream
+
+
+class LogOutput:
+    """Writes lines to a descriptor without waiting for it. Structlog locks it while it writes.
+
+    The event loop writes the log. A pipe whose reader has stopped, or a paused terminal, would block all
+    clients, and a full disk or a reader that has ended would raise in the middle of the event that is logged.
+    Lines that cannot be written wait for the next line, up to ``KEPT`` bytes. Further lines are dropped and
+    counted; ``describe_loss`` returns the line that reports their number.
+    """
+
+    def __init__(self, descriptor: int, describe_loss: Callable[[int], str]) -> None:
+        self._descriptor = descriptor
+        self._describe_loss = describe_loss
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._pending = bytearray()
+        self._dropped = 0  # lines
+
+    def write(self, line: str) -> None:
+        """Write a line, or keep or drop it."""
+        data = line.encode("utf-8", "backslashreplace")
+        if len(self._pending) + len(data) <= KEPT:
+            self._pending += data
+        else:
+            self._dropped += 1
+        self._write_pending()
+        if self._dropped and not self._pending:
+            self._pending += self._describe_loss(self._dropped).encode()
+            self._dropped = 0
+            self._write_pending()
+
+    def flush(self) -> None:
+        """Do nothing: lines are not buffered. Structlog calls this."""
+
+    def _write_pending(self) -> None:
+        """Write pieces that a pipe takes without blocking, as long as the descriptor is ready."""
+        pending = self._pending
+        try:
+            while pending and self._poll.poll(0):
+                del pending[: os.write(self._descriptor, pending[: select.PIPE_BUF])]
+        except OSError:
+            return  # the lines wait: space may be freed, and nothing but the log could report the error
 
 
 class PlainLines:

@@ -5,8 +5,7 @@ import os
 import pytest
 import structlog
 
-from leveret.router.log_output import KEPT
-from leveret.router.logging import configure
+from leveret.router.logging import KEPT, configure
 from leveret.router.settings import Log
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
