@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -26,6 +27,7 @@ from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import AcceptState, ListenError, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
 from leveret.router.server.resource_monitor import ResourceMonitor
+from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.startup_log import count_entries, log_start, warn_of_default_login
 from leveret.router.server.store_service import StoreService
 from leveret.router.server.tls import TlsError
@@ -36,9 +38,13 @@ from leveret.router.store.lock import DataDirectoryError
 from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.vhost.metadata import make_metadata
 
+if TYPE_CHECKING:
+    from leveret.router.server.gateway import Gateway
+
 NEVER = 2**31 - 1
 GRACE = 0.2  # seconds in which the first clients connect, which loading modules would delay
 SELECTORS = "leveret.router.selector.parser"  # takes 50 ms to load: before a client's first selector
+STORE_FAILED = "the store failed, see the log; every confirmed message is on disk"
 PUBLIC = Settings().default_pass  # the password in the documentation
 
 
@@ -55,7 +61,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     StoreFailed.
     """
     log = structlog.get_logger()
-    _tune_garbage_collection()
+    tune_garbage_collection()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         broker = Broker(settings, clock())
         broker.node_name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
@@ -67,13 +73,9 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             store.start(driver)
         monitor = ResourceMonitor(driver, machine, at_start)
         await monitor.check()
-        try:
-            snapshots = store.snapshots if store is not None else None
-            endpoints = Endpoints(driver, make_offer(settings, __version__), monitor, snapshots)
-            for endpoint in endpoints.all:
-                await endpoint.open()
-        except (ListenError, TlsError) as error:
-            raise StartupError(str(error)) from None
+        snapshots = store.snapshots if store is not None else None
+        endpoints = make_endpoints(driver, monitor, snapshots)
+        await open_endpoints(endpoints)
         async with trio.open_nursery() as nursery:
             broker.work = OffloadThreads(driver, nursery)
             nursery.start_soon(driver.run_timers)
@@ -85,28 +87,62 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(
                 accept_all, endpoints.all, accepting, machine.most_connections(), driver.log_refusal
             )
-            urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
-            announce(f"leveret is listening: {urls or 'nowhere'}")
+            announce(announcement(endpoints))
             log_start(broker, endpoints.all)
             nursery.start_soon(warn_of_default_login, broker)
             nursery.start_soon(load_module, SELECTORS, GRACE)
             with trio.CancelScope() as running:
                 if store is not None:
-                    nursery.start_soon(_cancel_after, store.broken, running)
+                    nursery.start_soon(cancel_after, store.broken, running)
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     break
-            with trio.move_on_after(settings.server.shutdown_timeout / 1000):
-                await accepting.stop()
-                close_clients(driver)
-                endpoints.stop()
-                await accepting.all_left.wait()
-            await driver.finish()
-            if store is not None:
-                await store.finish()
+            await shut_down(driver, endpoints, accepting, store)
             nursery.cancel_scope.cancel()
         if store is not None and store.broken.is_set():
-            raise StoreFailed("the store failed, see the log; every confirmed message is on disk")
+            raise StoreFailed(STORE_FAILED)
+
+
+def make_endpoints(
+    driver: Driver,
+    monitor: ResourceMonitor,
+    snapshots: SnapshotThreads | None = None,
+    gateway: "Gateway | None" = None,
+) -> Endpoints:
+    """Return the endpoints of a broker, which do not listen yet. Raises StartupError."""
+    try:
+        return Endpoints(driver, make_offer(driver.broker.settings, __version__), monitor, snapshots, gateway)
+    except TlsError as error:
+        raise StartupError(str(error)) from None
+
+
+async def open_endpoints(endpoints: Endpoints) -> None:
+    """Listen at all endpoints. Raises StartupError."""
+    try:
+        for endpoint in endpoints.all:
+            await endpoint.open()
+    except ListenError as error:
+        raise StartupError(str(error)) from None
+
+
+def announcement(endpoints: Endpoints) -> str:
+    """Return the line for standard output that names all listeners."""
+    urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
+    return f"leveret is listening: {urls or 'nowhere'}"
+
+
+async def shut_down(
+    driver: Driver, endpoints: Endpoints, accepting: AcceptState, store: StoreService | None
+) -> None:
+    """Accept no more clients, close all connections, and write everything."""
+    with trio.move_on_after(driver.broker.settings.server.shutdown_timeout / 1000):
+        await accepting.stop()
+        close_clients(driver)
+        endpoints.stop()
+        await accepting.all_left.wait()
+    await driver.finish()
+    if store is not None:
+        await store.finish()
 
 
 def make_driver(broker: Broker) -> Driver:
@@ -116,7 +152,8 @@ def make_driver(broker: Broker) -> Driver:
     return driver
 
 
-async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+async def cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    """Cancel a scope once an event is set."""
     await event.wait()
     scope.cancel()
 
@@ -192,7 +229,7 @@ def _import(broker: Broker, path: str) -> None:
         log.info("definitions imported", file=path, **counts)
 
 
-def _tune_garbage_collection() -> None:
+def tune_garbage_collection() -> None:
     """Collect cycles among young objects only, in short runs.
 
     Waiting messages are no garbage: each visit to all of them takes a quarter of a second per million.
