@@ -1,5 +1,7 @@
 """The content of one commit batch of the store, from its first change until it is on disk."""
 
+from collections.abc import Mapping
+
 from leveret.protocol.amqp.message import Frames
 from leveret.router.store.exchange_log import StoredExchangeLog
 from leveret.router.store.metadata.statements import Statement
@@ -31,6 +33,11 @@ class CommitBatch:
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.statements or self.aside or self.barrier is not None)
+
+    def note_fresh(self, fresh: Mapping[Log, int]) -> None:
+        """Note that the batch has publishes of these logs, below these positions."""
+        for log, below in fresh.items():
+            self.fresh[log] = max(below, self.fresh.get(log, 0))
 
     @property
     def urgent(self) -> bool:

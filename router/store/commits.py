@@ -10,8 +10,9 @@ next batch that a reply waits for, or after a tenth of a second.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from leveret.protocol.amqp.message import Frames
 from leveret.router.queue.entry import Entry
 from leveret.router.store.batch import CommitBatch, Log, Touched
 from leveret.router.store.failure import is_store_failure
@@ -86,6 +87,11 @@ class Commits:
         self.changes += 1
         self.changed = self.batch
         self._open_batch.statements += statements
+
+    def append(self, log: Log, parts: Sequence[Frames], below: int) -> None:
+        """Add a record of new messages, in pieces; ``below`` is a position above all of them."""
+        self._open_batch.parts += parts
+        self._open_batch.note_fresh({log: below})
 
     def hold(self) -> int:
         """Commit everything gathered until the end of this turn at once.
@@ -206,7 +212,7 @@ class Commits:
             self.publishes = []
             self._in_wholes, self._whole_from = [], 0
             self._open_batch.parts += packed.parts
-            self._open_batch.fresh.update(packed.fresh)
+            self._open_batch.note_fresh(packed.fresh)
 
     def _live_touched(self) -> list[Touched]:
         """Return the logs and notes with changes to write, without those of dropped logs."""

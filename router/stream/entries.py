@@ -70,20 +70,23 @@ def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
     message = messages[0]
     size = len(message.frames)
     before, after, start = _split(message.frames)
-    header = message.frames[:start]
-    if not all(_has_header(each, header, size) for each in messages):
+    at = start - len(after)  # where the header is inserted
+    # Messages of one program often differ only in the values of their headers, in the properties after them,
+    # and in their bodies. Everything before is packed once then, which halves the time of a message.
+    beginning = message.frames[:at]
+    if not all(_begins_with(each, beginning, size) for each in messages):
         return _encode_each(messages, first)
     route = message.route
-    entry = _pack_entry(len(route), message.size, len(before) + 8 + len(after) + size - start)
+    entry = _pack_entry(len(route), message.size, len(before) + 8 + size - at)
     head = b"".join((entry, route, before))
     return [
-        b"".join((head, _pack_number(offset), after, each.frames[start:]))
+        b"".join((head, _pack_number(offset), each.frames[at:]))
         for offset, each in enumerate(messages, first)
     ]
 
 
 def _encode_each(messages: Sequence[Message], first: int) -> list[bytes]:
-    """Do the same as ``encode_entries`` for messages with headers that differ.
+    """Do the same as ``encode_entries`` for messages of different lengths.
 
     The properties before the headers usually are the same. Then everything up to the first header of the
     publisher is packed at once, in a third of the time that ``encode_entry`` takes.
@@ -136,12 +139,10 @@ def _layout(route: int, properties: int) -> tuple[Callable[[Frames], tuple[int, 
     return sizes.unpack_from, Struct(f"{beginning}{properties}sI{len(_OFFSET_ENTRY)}sQ").pack
 
 
-def _has_header(message: Message, header: Frames, size: int) -> bool:
-    """Return True if a message's frames can be stored as they are, begin with ``header`` and have ``size``
-    bytes.
-    """
+def _begins_with(message: Message, beginning: Frames, size: int) -> bool:
+    """Return True if a message's frames can be stored as they are, with this beginning and this length."""
     frames = message.frames
-    return message.channel == CHANNEL and len(frames) == size and frames.startswith(header)
+    return message.channel == CHANNEL and len(frames) == size and frames.startswith(beginning)
 
 
 def _split(frames: Frames) -> tuple[bytes, bytes, int]:
@@ -151,7 +152,18 @@ def _split(frames: Frames) -> tuple[bytes, bytes, int]:
     """
     size: int = FRAME.unpack_from(frames)[2]
     start = size + FRAME_OVERHEAD
-    if frames.find(_OFFSET_NAME, FLAGS_OFFSET, start) >= 0:  # possibly a header of the publisher
+    place = frames.find(_OFFSET_NAME, FLAGS_OFFSET, start)
+    if place >= 0:
+        at, _ = headers_at(frames)
+        if (
+            place == at
+            and frames.startswith(_OFFSET_ENTRY, at)
+            and frames.find(_OFFSET_NAME, at + 1, start) < 0
+        ):
+            # Read from an entry in the journal, with the header where this function puts it.
+            place += len(_OFFSET_ENTRY)
+            return bytes(frames[:place]), bytes(frames[place + 8 : start]), start
+        # Possibly a header of the publisher.
         ones, twos = _replaced(bytes(frames[:start]), _ONES), _replaced(bytes(frames[:start]), _TWOS)
         place = next(index for index, (one, two) in enumerate(zip(ones, twos, strict=True)) if one != two)
         return ones[:place], ones[place + 8 :], start

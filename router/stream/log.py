@@ -56,7 +56,8 @@ class StreamLog(Protocol):
     def store(self, entry: Entry, message: Message) -> None:
         """Store a message; calls ``Stream.commit`` when it is on disk."""
 
-    def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None: ...
+    def store_run(self, first: int, entries: Sequence[bytes]) -> None:
+        """Store messages with consecutive offsets, given as their entries (see ``entries``)."""
 
     def append(self, segment: StreamSegment, chunk: Chunk) -> None:
         """Write committed messages, as a chunk, to a segment; ``Stream.written`` is called later.

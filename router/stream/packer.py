@@ -21,14 +21,22 @@ class Packer:
         self._entries: list[bytes] = []
         self._values: dict[int, str] = {}  # the filter values of messages that have one, by offset
 
-    def add(self, message: Message, offset: int) -> None:
+    def add(self, message: Message, offset: int) -> bytes:
+        """Add a message, and return its entry."""
         if (value := value_of(message)) is not None:
             self._values[offset] = value
-        self._entries.append(encode_entry(message, offset))
+        entry = encode_entry(message, offset)
+        self._entries.append(entry)
+        return entry
 
-    def add_all(self, messages: Sequence[Message], first: int) -> None:
-        """Add messages with the same route, which name no stream header, from the offset ``first`` on."""
-        self._entries += encode_entries(messages, first)
+    def add_all(self, messages: Sequence[Message], first: int) -> list[bytes]:
+        """Add messages with the same route, which name no stream header, from the offset ``first`` on.
+
+        Returns their entries.
+        """
+        entries = encode_entries(messages, first)
+        self._entries += entries
+        return entries
 
     def chunks(self, first: int, below: int, timestamp: int, filter_size: int) -> Iterator[Chunk]:
         """Remove and return the messages from the offset ``first`` to under ``below``, as chunks."""

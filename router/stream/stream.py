@@ -37,7 +37,7 @@ from leveret.router.stream.serving import Serving
 from leveret.router.stream.tail import Tail
 from leveret.router.stream.unsettled import UnsettledQueue
 from leveret.router.values.notes import Key, Notes
-from leveret.router.values.outcome import Awaited, Outcome
+from leveret.router.values.outcome import Awaited, CommitBarrier, Outcome
 
 
 class Stream(UnsettledQueue):
@@ -172,10 +172,11 @@ class Stream(UnsettledQueue):
         first = self.next
         try:
             if named:
-                for offset, message in enumerate(messages, first):
-                    self._packer.add(message, offset)
+                entries = [
+                    self._packer.add(message, offset) for offset, message in enumerate(messages, first)
+                ]
             else:
-                self._packer.add_all(messages, first)
+                entries = self._packer.add_all(messages, first)
         except Exception:
             self._packer.cut(first - self.committed)
             raise
@@ -183,9 +184,8 @@ class Stream(UnsettledQueue):
         if self.log is None:
             self.touch()
             return ()
-        entries = list(map(UncommittedEntry, messages, range(first, self.next)))
-        self.log.store_all(entries, messages)
-        return entries
+        self.log.store_run(first, entries)
+        return (CommitBarrier(),) * len(messages)
 
     def commit(self, below: int, timestamp: int = 0) -> None:
         """Make messages below the offset ``below`` visible to readers.

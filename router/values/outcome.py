@@ -19,8 +19,8 @@ class Awaited(Protocol):
 
 
 class CommitBarrier:
-    """The commit that the confirm of a duplicate waits for, because the first message is in the same batch or
-    an earlier one.
+    """The commit that a confirm waits for: of messages of a stream, or of a duplicate whose first message is
+    in the same batch or an earlier one.
 
     A barrier is part of the batch that is open when it is created, and is not settled before that batch is on
     disk.

@@ -18,6 +18,9 @@ few kinds of record, and no brackets around them:
     NOTE      >IBQH   length, type 4, queue id, bytes of the key
               ...     the key, then the value; an empty value removes the key
 
+    RUN       >IBQQI  length, type 5, stream id, offset of the first message, number of messages
+              ...     the entries of the messages, as in a chunk of the stream (see ``stream/entries``)
+
 ``length`` counts the bytes after it. Everything is keyed by queue id and position, so that reading a record
 twice changes nothing. A queue that is deleted and declared again gets another id, so records of the deleted
 queue have no effect. Every position below the delivered mark was delivered at least once.
@@ -27,7 +30,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
-PUBLISH, PROGRESS, RETURNED, NOTE = 1, 2, 3, 4
+from leveret.router.stream.entries import ENTRY
+
+PUBLISH, PROGRESS, RETURNED, NOTE, RUN = 1, 2, 3, 4, 5
 
 _HEAD = Struct(">IB")
 _COUNT = Struct(">I")
@@ -43,6 +48,7 @@ _pack_progress_1 = _PROGRESS_1.pack
 _RETURNED = Struct(">IBQI")
 _PAIR = Struct(">QI")
 _NOTE = Struct(">IBQH")
+_RUN = Struct(">IBQQI")
 
 POSITION_MAX = 1 << 62
 DEADLINE_MAX = 1 << 62  # ms since 1970
@@ -89,7 +95,15 @@ class NoteRecord(NamedTuple):
     value: bytes
 
 
-Record = PublishRecord | ProgressRecord | ReturnedRecord | NoteRecord
+class RunRecord(NamedTuple):
+    """Messages at consecutive offsets of a stream, each with its route and its frames."""
+
+    queue_id: int
+    first: int
+    messages: Sequence[tuple[bytes, bytes]]
+
+
+Record = PublishRecord | ProgressRecord | ReturnedRecord | NoteRecord | RunRecord
 
 
 class BadRecord(NamedTuple):
@@ -148,6 +162,23 @@ def pack_note(queue_id: int, key: bytes, value: bytes) -> bytes:
     return b"".join(
         (_NOTE.pack(_NOTE.size - 4 + len(key) + len(value), NOTE, queue_id, len(key)), key, value)
     )
+
+
+def pack_run(queue_id: int, first: int, entries: Sequence[bytes]) -> bytes:
+    """Return the head of a run record; the entries follow it."""
+    return _RUN.pack(_RUN.size - 4 + sum(map(len, entries)), RUN, queue_id, first, len(entries))
+
+
+def publishes_of(record: Record) -> Sequence[PublishRecord]:
+    """Return the messages of a publish or run record, each as a publish record; of other records, none."""
+    if isinstance(record, PublishRecord):
+        return (record,)
+    if isinstance(record, RunRecord):
+        return [
+            PublishRecord([(record.queue_id, offset, 0)], route, frames)
+            for offset, (route, frames) in enumerate(record.messages, record.first)
+        ]
+    return ()
 
 
 def ranges(positions: Iterable[int]) -> list[Range]:
@@ -299,6 +330,25 @@ def _read_note(data: bytes, offset: int, end: int) -> NoteRecord:
     return NoteRecord(queue_id, data[key : key + size], data[key + size : end])
 
 
+def _read_run(data: bytes, offset: int, end: int) -> RunRecord:
+    _, _, queue_id, first, count = _RUN.unpack_from(data, offset)
+    _must_be_queue(queue_id, offset)
+    _must_be_possible(first + count, offset)
+    messages: list[tuple[bytes, bytes]] = []
+    at = offset + _RUN.size
+    while at + ENTRY.size <= end:
+        route_size, _, frames_size = ENTRY.unpack_from(data, at)
+        route = at + ENTRY.size
+        frames = route + route_size
+        at = frames + frames_size
+        if at > end:
+            break
+        messages.append((data[route:frames], data[frames:at]))
+    if at != end or len(messages) != count:
+        raise RecordError(f"run record at {offset} does not hold {count} messages")
+    return RunRecord(queue_id, first, messages)
+
+
 def _pairs(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:
     if start + _PAIR.size * count != end:
         raise RecordError(f"record that ends at {end} does not hold {count} entries")
@@ -311,4 +361,5 @@ _READERS: dict[int, tuple[int, Callable[[bytes, int, int], Record]]] = {
     PROGRESS: (_PROGRESS.size, _read_progress),
     RETURNED: (_RETURNED.size, _read_returned),
     NOTE: (_NOTE.size, _read_note),
+    RUN: (_RUN.size, _read_run),
 }

@@ -24,6 +24,8 @@ from leveret.router.store.journal.records import (
     PublishRecord,
     Record,
     RecordError,
+    RunRecord,
+    publishes_of,
     unpack_readable,
 )
 from leveret.router.store.segments.pages import StoredMessage, StoredPage, unpack_positions
@@ -183,20 +185,18 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
         raise RecordError(record.why)
     if isinstance(record, PublishRecord):
         _must_be_free(record, queues)
-        for queue_id, position, deadline in record.targets:
-            queue = queues.get(queue_id)
-            if queue is not None:
-                if position >= queue.next_position:
-                    queue.next_position = position + 1
-                if queue.page_of(position) is None:
-                    queue.entries[position] = StoredMessage(
-                        position, deadline, 0, record.route, record.frames
-                    )
+        _enqueue(record, queues)
         return max((queue_id for queue_id, _, _ in record.targets), default=0)
     queue = queues.get(record.queue_id)
     if queue is None:
         return record.queue_id
-    if isinstance(record, ProgressRecord):
+    if isinstance(record, RunRecord):
+        publishes = publishes_of(record)
+        for publish in publishes:
+            _must_be_free(publish, queues)
+        for publish in publishes:
+            _enqueue(publish, queues)
+    elif isinstance(record, ProgressRecord):
         below = max((first + count for first, count in record.settled), default=0)
         _must_be_near(queue, max(record.delivered, below))
         queue.delivered = max(queue.delivered, record.delivered)
@@ -215,6 +215,16 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
         for position, returns in record.returns:
             _return(queue, position, returns)
     return record.queue_id
+
+
+def _enqueue(record: PublishRecord, queues: dict[int, RecoveredQueue]) -> None:
+    for queue_id, position, deadline in record.targets:
+        queue = queues.get(queue_id)
+        if queue is not None:
+            if position >= queue.next_position:
+                queue.next_position = position + 1
+            if queue.page_of(position) is None:
+                queue.entries[position] = StoredMessage(position, deadline, 0, record.route, record.frames)
 
 
 def _must_be_free(record: PublishRecord, queues: dict[int, RecoveredQueue]) -> None:

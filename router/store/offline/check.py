@@ -13,7 +13,7 @@ from leveret.router.store.journal.checkpoint import NAME
 from leveret.router.store.journal.checkpoint_rebuild import segments
 from leveret.router.store.journal.journal import numbers, path_of
 from leveret.router.store.journal.reading import Journal
-from leveret.router.store.journal.records import PublishRecord, unpack_readable
+from leveret.router.store.journal.records import BadRecord, publishes_of, unpack_readable
 from leveret.router.store.journal.recovery import Recovered, recover
 from leveret.router.store.metadata.restore import Restored
 from leveret.router.store.metadata.statements import QueueRow
@@ -146,12 +146,13 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
         found.warnings.append(Finding(broken.path, broken.offset, what))
     for batch in Journal(files, directory / "journal", found.checkpoint.journal, found.checkpoint.sequence):
         for _, _, record in unpack_readable(batch.payload):
-            if isinstance(record, PublishRecord) and any(
-                queue_id in recovered.queues and position in recovered.queues[queue_id].entries
-                for queue_id, position, _ in record.targets
-            ):
-                size = len(record.route) + len(record.frames)
-                found.live[batch.path] = found.live.get(batch.path, 0) + size
+            for publish in () if isinstance(record, BadRecord) else publishes_of(record):
+                if any(
+                    queue_id in recovered.queues and position in recovered.queues[queue_id].entries
+                    for queue_id, position, _ in publish.targets
+                ):
+                    size = len(publish.route) + len(publish.frames)
+                    found.live[batch.path] = found.live.get(batch.path, 0) + size
 
 
 def _inspect_leftovers(found: Inspection, files: Files, directory: Path) -> None:

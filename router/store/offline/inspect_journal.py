@@ -10,7 +10,13 @@ from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import Checkpoint
 from leveret.router.store.journal.checkpoint_rebuild import load
 from leveret.router.store.journal.journal import JUMP, Header, numbers, pack_header, path_of
-from leveret.router.store.journal.records import ProgressRecord, PublishRecord, Range, unpack
+from leveret.router.store.journal.records import (
+    ProgressRecord,
+    PublishRecord,
+    Range,
+    RunRecord,
+    unpack,
+)
 from leveret.router.store.offline.findings import Finding, Inspection, Loss
 from leveret.router.store.salvage import ScannedFile, rewrite, scan_file
 
@@ -36,6 +42,8 @@ class _Gaps:
             if isinstance(record, PublishRecord):
                 for queue_id, position, _ in record.targets:
                     self._see(queue_id, position, position + 1)
+            elif isinstance(record, RunRecord):
+                self._see(record.queue_id, record.first, record.first + len(record.messages))
             elif isinstance(record, ProgressRecord):
                 self._see(record.queue_id, record.delivered, record.delivered)
 

@@ -5,11 +5,11 @@ Responsible for writing chunks to files, one job at a time, so that a stream's f
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
+from leveret.router.store.journal.records import pack_run
 from leveret.router.store.notes import StoredNotes
 from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.streams.files import (
@@ -98,9 +98,10 @@ class StoredStreamLog:
         """Store a message in the journal, with the batch of this turn."""
         self._store.publishes.append((self, entry, message))
 
-    def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
-        """Store messages with consecutive offsets."""
-        self._store.publishes.extend(zip(repeat(self), entries, messages, strict=False))
+    def store_run(self, first: int, entries: Sequence[bytes]) -> None:
+        """Store messages with consecutive offsets from ``first`` on, given as entries, in one record."""
+        parts = [pack_run(self.id, first, entries), *entries]
+        self._store.append(self, parts, first + len(entries))
 
     def append(self, segment: StreamSegment, chunk: Chunk) -> None:
         """Add a chunk to be written, with others once they are ``FLUSH`` bytes."""

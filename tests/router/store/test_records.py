@@ -13,13 +13,17 @@ from leveret.router.store.journal.records import (
     PublishRecord,
     RecordError,
     ReturnedRecord,
+    RunRecord,
     pack_progress,
     pack_publish,
     pack_returned,
+    pack_run,
+    publishes_of,
     ranges,
     unpack,
     unpack_readable,
 )
+from leveret.router.stream.entries import ENTRY
 
 number = st.integers(0, ID_MAX)
 position = st.integers(0, POSITION_MAX)
@@ -32,7 +36,13 @@ publish = st.builds(
 )
 progress = st.builds(ProgressRecord, number, position, st.lists(st.tuples(position, count), max_size=3))
 returned = st.builds(ReturnedRecord, number, st.lists(st.tuples(number, count), max_size=3))
-records = st.lists(publish | progress | returned, max_size=6)
+run = st.builds(
+    RunRecord,
+    number,
+    st.integers(0, POSITION_MAX - 3),
+    st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=50)), max_size=3),
+)
+records = st.lists(publish | progress | returned | run, max_size=6)
 
 
 def pack(record):
@@ -43,6 +53,11 @@ def pack(record):
             return pack_progress(record.queue_id, record.delivered, record.settled)
         case ReturnedRecord():
             return pack_returned(record.queue_id, record.returns)
+        case RunRecord():
+            entries = [
+                ENTRY.pack(len(route), 0, len(frames)) + route + frames for route, frames in record.messages
+            ]
+            return pack_run(record.queue_id, record.first, entries) + b"".join(entries)
 
 
 @given(records)
@@ -56,6 +71,7 @@ def test_records_survive_packing(written):
     [
         PublishRecord([(1, POSITION_MAX + 1, 0)], b"", b""),
         PublishRecord([(1, 0, 0), (2, POSITION_MAX + 1, 0)], b"", b""),
+        RunRecord(1, POSITION_MAX, [(b"", b"")]),
         ProgressRecord(1, POSITION_MAX + 1, []),
         ProgressRecord(1, 0, [(POSITION_MAX + 1, 1)]),
     ],
@@ -85,6 +101,30 @@ def test_the_bytes_are_those_of_the_documentation():
     assert pack(ReturnedRecord(1, [(3, 4)])) == bytes.fromhex(
         "00000019 03 0000000000000001 00000001 0000000000000003 00000004"
     )
+
+
+def test_a_run_is_the_publishes_of_its_messages():
+    record = RunRecord(1, 7, [(b"RR", b"FFF"), (b"", b"")])
+    assert pack(record) == (
+        bytes.fromhex("0000002e 05 0000000000000001 0000000000000007 00000002")
+        + bytes.fromhex("0002 00000000 00000003")
+        + b"RRFFF"
+        + bytes.fromhex("0000 00000000 00000000")
+    )
+    assert publishes_of(record) == [
+        PublishRecord([(1, 7, 0)], b"RR", b"FFF"),
+        PublishRecord([(1, 8, 0)], b"", b""),
+    ]
+    assert publishes_of(ProgressRecord(1, 2, [])) == ()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_run_with_another_number_of_messages_is_unreadable(count):
+    entries = [ENTRY.pack(1, 0, 2) + b"RFF"] * 2
+    packed = bytearray(pack_run(1, 7, entries) + b"".join(entries))
+    packed[24] = count
+    with pytest.raises(RecordError, match="does not hold"):
+        list(unpack(bytes(packed)))
 
 
 @given(records.filter(bool), st.data())

@@ -75,6 +75,17 @@ MESSAGES = st.builds(
 )
 
 
+@given(MESSAGES, OFFSETS, OFFSETS)
+def test_a_message_read_from_an_entry_has_the_same_entry_again(
+    message: Message, offset: int, other: int
+) -> None:
+    entry = encode_entry(message, offset)
+    (stored,) = pack_chunk(offset, [entry], 0).decode()
+    again = Message.from_frames(stored.message.route, stored.message.frames)
+    assert encode_entry(again, offset) == entry
+    assert encode_entry(again, other) == encode_entry(message, other)
+
+
 @given(st.lists(MESSAGES, min_size=1, max_size=6), FIRST)
 def test_messages_that_differ_in_their_properties_are_encoded_together(
     messages: list[Message], first: int
