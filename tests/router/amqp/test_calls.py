@@ -98,7 +98,7 @@ BOUNDS = {
     ("auto-ack", VARIED): 2.8,
     ("ack-each", VARIED): 3.0,
     ("durable", VARIED): 6.4,
-    ("stream-append", RAGGED): 6.5,
+    ("stream-append", RAGGED): 4.5,
     ("stream-append", VARIED): 4.6,
     ("stream-read", RAGGED): 3.3,
     ("stream-read", VARIED): 2.9,

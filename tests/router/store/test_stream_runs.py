@@ -13,7 +13,7 @@ from tests.router.store.streams import declare, numbers, publish, read, whole
 
 @pytest.fixture
 def kept(quick_path):
-    """A broker whose journal files are large, and are kept, so that no message is in a segment of the stream yet."""
+    """A broker with large journal files, which are kept: no message is in a segment of the stream yet."""
     kept = Kept(quick_path, journal_size=1 << 20, retires=False)
     declare(kept)
     publish(kept, "0")  # only a route that is known has runs
