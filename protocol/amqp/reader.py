@@ -219,8 +219,8 @@ class CommandReader:
         self._need = HEAD
         if self.more:
             self._need = 0
-        elif rest.startswith(self._publishes.begin):
-            self._need = self._publishes.whole
+        elif whole := self._publishes.whole(rest):
+            self._need = whole
         elif len(rest) >= HEAD:
             self._need += FRAME.unpack_from(rest)[2] + 1
 

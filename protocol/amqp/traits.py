@@ -145,7 +145,9 @@ _VALUE = b"(?:%b)" % b"|".join(
 _NAME = lengths(64).replace(b"\x02", b"\x02(?!CC)").replace(b"\x03", b"\x03(?!BCC)")
 _match_value = re.compile(_VALUE, re.DOTALL).match
 _match_values = _matching(b"(?:%b){0,%d}" % (_VALUE, MAX_ENTRIES))
-_match_entries = _matching(b"(?:%b%b){0,%d}" % (_NAME, _VALUE, MAX_ENTRIES))
+_ENTRIES = b"(?:%b%b){0,%d}" % (_NAME, _VALUE, MAX_ENTRIES)
+_match_entries = _matching(_ENTRIES)
+are_entries = re.compile(_ENTRIES, re.DOTALL).fullmatch
 
 ARRAY = ord("A")
 _COPIES = (b"\x02CC", b"\x03BCC")
