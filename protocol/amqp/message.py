@@ -231,7 +231,7 @@ class Message:
             return bytes(memoryview(self.frames)[start + FRAME_OVERHEAD - 1 : -1])
         return b"".join(self._body_pieces(start))
 
-    def framed_for(self, channel: int, frame_max: int, before: tuple[bytes, ...] = ()) -> Frames:
+    def framed_for(self, channel: int, frame_max: int, before: bytes = b"") -> Frames:
         """Return ``before``, followed by the content frames for another channel.
 
         Body frames have at most ``frame_max`` bytes (0: no limit).
@@ -239,14 +239,14 @@ class Message:
         frames = self.frames
         start = from_bytes(frames[3:7]) + FRAME_OVERHEAD  # as ``_body_start``
         if channel == self.channel and (not frame_max or self._largest_frame() <= frame_max):
-            return b"".join((*before, frames)) if before else frames
+            return before + frames if before else frames
         if start + FRAME_OVERHEAD + self.size == len(frames) and (
             not frame_max or self.size + FRAME_OVERHEAD <= frame_max
         ):
             number = channel.to_bytes(2)
             body = frames[start + 3 :]
-            return b"".join((*before, b"\x02", number, frames[3:start], b"\x03", number, body))
-        return b"".join((*before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
+            return b"".join((before, b"\x02", number, frames[3:start], b"\x03", number, body))
+        return b"".join((before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
 
     def _body_start(self) -> int:
         size: int = FRAME.unpack_from(self.frames)[2]
@@ -316,8 +316,8 @@ class BlindCopied(Message):
         start = self._body_start() + FRAME_OVERHEAD - 1
         return bytes(memoryview(self.frames)[start : start + self.size])
 
-    def framed_for(self, channel: int, frame_max: int, before: tuple[bytes, ...] = ()) -> Frames:
-        return b"".join((*before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
+    def framed_for(self, channel: int, frame_max: int, before: bytes = b"") -> Frames:
+        return b"".join((before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
 
 
 def _pack_keys(keys: Sequence[str]) -> bytes:

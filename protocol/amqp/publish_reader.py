@@ -115,13 +115,12 @@ class PublishReader:
             if (
                 end <= length
                 and data[end - 1] == FRAME_END
-                and (data.startswith(begin, at) if not mask else from_bytes(data[at:body]) & mask == common)
+                and (from_bytes(data[at:body]) & mask == common if mask else data.startswith(begin, at))
             ):
-                size, traits = known_size, known_traits
-                same = b"" if mask else method + begin
+                size, traits, alike = known_size, known_traits, not mask
                 used += 1
             else:
-                same = b""
+                alike = False
                 # The header frame up to ``between``, and the body frame.
                 if length - at < SMALLEST_HEADER:
                     break
@@ -170,14 +169,16 @@ class PublishReader:
                 continue
             messages.append(message)
             total += size
-            # Contents without ids and of one length: 0.25 us each in this loop, 0.37 us in the outer one.
-            while same and data.startswith(same, position):
-                end = position + skip + whole
-                if end > length or data[end - 1] != FRAME_END:
-                    break
-                messages.append(Message(route, bits, channel, size, data[position + skip : end], traits))
-                total += size
-                position = end
+            if alike:  # without ids, of one length: 0.25 us each in this loop, 0.37 us in the outer one
+                same = method + begin
+                while data.startswith(same, position):
+                    at = position + skip
+                    end = at + whole
+                    if end > length or data[end - 1] != FRAME_END:
+                        break
+                    messages.append(Message(route, bits, channel, size, data[at:end], traits))
+                    total += size
+                    position = end
         if len(messages) > 1:
             commands[-1] = channel, Publishes(messages, total)
         self._method, self._route, self._bits, self._used = method, route, bits, used

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
-from leveret.protocol.amqp.encode import END, DeliverHead, ack_frame, nack_frame, pack_tag
+from leveret.protocol.amqp.encode import END, DeliverFrames, ack_frame, nack_frame
 from leveret.protocol.amqp.message import Frames, Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import Long
@@ -106,29 +106,27 @@ class Channel:
 
     def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write each delivery as a packed basic.deliver and the publisher's content frames."""
-        head = receiver.wire
-        if head is None:
-            head = receiver.wire = DeliverHead(self.number, receiver.tag)
+        method_frames = receiver.wire
+        if method_frames is None:
+            method_frames = receiver.wire = DeliverFrames(self.number, receiver.tag)
         counted = receiver.counted
         number, frame_max = self.number, self._frame_max
         parts: list[Frames] = []
-        start = end = b""
-        tag, known = first_tag, None
-        for entry in entries:
+        known, end = None, END
+        for tag, entry in enumerate(entries, first_tag):
             message = entry.message
             if counted and entry.returns:
                 message = self.counted(entry)
             route, frames = message.route, message.frames
             if route is not known:  # most messages that are delivered together have one route
-                known, start, end = route, head[len(route)], route + END
-            packed = pack_tag(tag, entry.returns > 0)
+                known, pack, end = route, method_frames[len(route)], route + END
+            method = pack(tag, entry.returns > 0, end)
             if message.channel == number and len(frames) <= frame_max:
-                parts += (start, packed, end, frames)
-            elif len(frames) <= COPIED:  # most parts are copied anyway, and one is sent faster than four
-                parts.append(message.framed_for(number, frame_max, (start, packed, end)))
+                parts += (method, frames)
+            elif len(frames) <= COPIED:  # most parts are copied anyway, and one is sent faster than two
+                parts.append(message.framed_for(number, frame_max, method))
             else:
-                parts += (start, packed, end, message.framed_for(number, frame_max))
-            tag += 1
+                parts += (method, message.framed_for(number, frame_max))
         (self._replies if self._replies.waiting else self._outbox).extend(parts)
 
     def counted(self, entry: Entry) -> Message:
