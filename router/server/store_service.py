@@ -115,6 +115,7 @@ class StoreService:
             changed=self._changed,
             budget=settings.memory or min(memory_limit() // SHARE, MOST),
             put_off=self._put_off,
+            start=broker.backlog.start,
         )
         self._flush = _Flush(self.store)
         self._interval: IntervalSync | None = None

@@ -41,6 +41,7 @@ from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.streams.writer import WriteStream
 from leveret.router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
 from leveret.router.stream.stream import Stream
+from leveret.router.turns.backlog import Slices, Start, start_at_once
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_FILES = 3  # journal files that may wait for their removal
@@ -61,13 +62,14 @@ class Store(Commits):
         changed: Callable[[], None],
         put_off: Callable[[], None],
         budget: int = 1 << 62,
+        start: Start = start_at_once,
     ) -> None:
         """With ``sync`` each commit is synced before it is reported as done, otherwise later.
 
         ``sequence`` is the sequence of the journal's next batch, ``segment`` the number of the next segment.
         ``wall_offset`` returns the difference of the clocks: ms since the epoch minus ms of the broker's
         clock. Deadlines on disk use the wall clock, which may be changed while the broker runs. ``changed``
-        and ``put_off`` are as in ``Commits``, ``budget`` as in ``StorePager``.
+        and ``put_off`` are as in ``Commits``, ``budget`` as in ``StorePager``. ``start`` starts long work.
         """
         super().__init__(
             disk, sync=sync, sequence=sequence, wall_offset=wall_offset, changed=changed, put_off=put_off
@@ -77,8 +79,11 @@ class Store(Commits):
         self.pager = StorePager(
             disk, self.segments, budget=budget, wall_offset=wall_offset, set_aside=self.set_aside
         )
-        self.compaction = Compaction(disk, self.segments)
-        self.retirement = Retirement(disk, self.pager, self.logs, self.segments)
+        self._start = start
+        self.compaction = Compaction(disk, self.segments, start=self._start_work)
+        self.retirement = Retirement(
+            disk, self.pager, self.logs, self.segments, gathered=self._last, start=self._start_work
+        )
         self._next_queue_id = next_queue_id
         self._begun = sequence > 1  # the journal holds a batch: pages without one would count as damage
         self._unread: list[ReadStream] = []  # failed reads, to be repeated
@@ -255,7 +260,7 @@ class Store(Commits):
                 self._begun = True
                 self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
-            self.retirement.batch_committed(self.committed_batch, self._last())
+            self.retirement.batch_committed(self.committed_batch)
             self._go_on()
         elif isinstance(job, Sync):
             self._syncing = self.unsynced = False
@@ -263,15 +268,27 @@ class Store(Commits):
         elif isinstance(job, WritePages):
             if not self.compaction.written(job):
                 self.pager.written(job)
-                self.retirement.written(job, self._last())
+                self.retirement.written(job)
         elif isinstance(job, WriteStream):
             stream = self.logs.get(job.stream)
             if isinstance(stream, StoredStreamLog):
                 stream.wrote(job)
                 self.retirement.flushed(stream)
         elif isinstance(job, SaveCheckpoint):
-            self.retirement.saved(self._last())
+            self.retirement.saved()
             self.compaction.begin()
+
+    def _start_work(self, what: str, slices: Slices) -> None:
+        """Start long work of the store, which ends if the store breaks."""
+        self._start(what, self._while_intact(slices))
+
+    def _while_intact(self, slices: Slices) -> Slices:
+        while self.broken is None:
+            try:
+                next(slices)
+            except StopIteration:
+                return
+            yield
 
     @property
     def finished(self) -> bool:

@@ -13,6 +13,7 @@ from leveret.router.turns.budget import Budget
 
 Slices: TypeAlias = Iterator[None]  # each step is a slice
 Listener: TypeAlias = Callable[[Exception | None], None]
+Start: TypeAlias = Callable[[str, Slices], object]  # as ``Backlog.start``
 Result = TypeVar("Result")
 Slicing: TypeAlias = Generator[None, None, Result]  # slices that return a result
 
@@ -33,6 +34,12 @@ def at_once(slices: Slicing[Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def start_at_once(what: str, slices: Slices) -> None:
+    """Run all slices, for tests and tools without an event loop."""
+    for _ in slices:
+        pass
 
 
 def in_one_slice(slices: Slicing[Result]) -> Result | None:

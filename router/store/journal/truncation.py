@@ -1,12 +1,13 @@
 """Truncation of the journal: live content of the oldest file moves into pages, then a checkpoint replaces it.
 
-Responsible for the file that is being retired, and for the checkpoints. It works in small steps, each started
-by the end of the previous one, so that it does not delay clients. Segments without live messages are removed
-with the next checkpoint; if no journal file is about to be retired, a checkpoint is saved to remove them.
+Responsible for the file that is being retired, and for the checkpoints. It works in steps, each started by
+the end of the previous one; a step is long work in slices, so that it does not delay clients. Segments
+without live messages are removed with the next checkpoint; if no journal file is about to be retired, a
+checkpoint is saved to remove them.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from leveret.router.queue.entry import Entry
@@ -19,9 +20,12 @@ from leveret.router.store.segments.pager import StorePager
 from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.writer import Disk, SaveCheckpoint, WritePages
+from leveret.router.turns.backlog import Slices, Slicing, Start
 
 STEP = 1 << 20  # bytes of pages written at a time
 MESSAGE = 1 << 10  # bytes added for each message in that sum: moving one takes 3 microseconds
+LOGS = 200  # logs that are passed in one slice
+PAGES = 1000  # unchanged pages of one log that are passed in one slice
 
 
 class RetiredFile(NamedTuple):
@@ -39,8 +43,20 @@ class Retirement:
     """The existing journal files, from the oldest to the current one."""
 
     def __init__(
-        self, disk: Disk, pager: StorePager, logs: Mapping[int, Log], segments: SegmentAllocation
+        self,
+        disk: Disk,
+        pager: StorePager,
+        logs: Mapping[int, Log],
+        segments: SegmentAllocation,
+        *,
+        gathered: Callable[[], int],
+        start: Start,
     ) -> None:
+        """``gathered`` returns the number of the batch that will contain all changes until now; ``start``
+        starts long work.
+        """
+        self._gathered = gathered
+        self._start = start
         self._disk = disk
         self._pager = pager
         self._logs = logs
@@ -56,6 +72,7 @@ class Retirement:
         # Streams that must be on disk before the checkpoint is saved, each up to an offset
         self._flushing: dict[StoredStreamLog, int] = {}
         self._checkpoint: SaveCheckpoint | None = None
+        self._states: list[QueueState] = []  # of the last checkpoint
 
     @property
     def files(self) -> int:
@@ -77,27 +94,27 @@ class Retirement:
             self._files.append(RetiredFile(file, sequence, {}))
         self._files[-1].logs.update((log, log.next_position) for log in fresh)
 
-    def batch_committed(self, batch: int, gathered: int) -> None:
-        """Continue after a batch is on disk. ``gathered`` is the batch that will contain all changes until
-        now.
-        """
+    def batch_committed(self, batch: int) -> None:
+        """Continue after a batch is on disk."""
         self._committed = batch
         self._save()
-        self._begin(gathered)
+        self._begin()
 
-    def written(self, job: WritePages, gathered: int) -> None:
+    def written(self, job: WritePages) -> None:
         """Continue with the next step after pages are on disk."""
         self._pages.discard(job)
         self._save()
         if job in self._moving:
             self._moving.discard(job)
             if not self._moving:
-                self._step(gathered)
+                self._start("moving messages out of the journal", self._move_messages())
 
-    def saved(self, gathered: int) -> None:
-        """Continue with the next file after the checkpoint is on disk."""
+    def saved(self) -> None:
+        """Continue with the next file after the checkpoint is on disk. Its queues are freed in slices."""
+        self._start("freeing a checkpoint", _free(self._states))
+        self._states = []
         self._busy = False
-        self._begin(gathered)
+        self._begin()
 
     def flushed(self, log: StoredStreamLog) -> None:
         """Continue after more of a stream is in its files."""
@@ -105,24 +122,41 @@ class Retirement:
             del self._flushing[log]
             self._save()
 
-    def _begin(self, gathered: int) -> None:
+    def _begin(self) -> None:
         """Retire the oldest file if it is full and no other is being retired."""
         if self._busy:
             return
         if len(self._files) > 1:
             self._busy = True
-            for log, below in self._files[0].logs.items():
-                if isinstance(log, StoredQueueLog):
-                    self._logs_to_move.append((log, below))
-                elif isinstance(log, StoredStreamLog) and log.id in self._logs and log.flush(below):
-                    self._flushing[log] = below
-            self._step(gathered)
+            self._start("retiring a journal file", self._retire(self._files[0].logs))
         elif self._files and self._segments.has_dead():
             self._busy = True
-            self._note(gathered)
+            self._start("making a checkpoint", self._make_checkpoint())
 
-    def _step(self, gathered: int) -> None:
+    def _retire(self, logs: Mapping[Log, int]) -> Slices:
+        """Begin to move the messages of these logs, each up to a position, out of the oldest file."""
+        for number, (log, below) in enumerate(logs.items(), 1):
+            if isinstance(log, StoredQueueLog):
+                self._logs_to_move.append((log, below))
+            elif isinstance(log, StoredStreamLog) and log.id in self._logs and log.flush(below):
+                self._flushing[log] = below
+            if not number % LOGS:
+                yield
+        yield from self._move_messages()
+
+    def _move_messages(self) -> Slices:
         """Write some pages, or make the checkpoint if nothing is left to move."""
+        while (yield from self._make_pages()):
+            self._pager.submit()
+            # The pages of this step, and others that were made meanwhile.
+            self._moving = self._pager.pending()
+            if self._moving:
+                return
+        self._files.popleft()
+        yield from self._make_checkpoint()
+
+    def _make_pages(self) -> Slicing[int]:
+        """Make pages of about ``STEP`` bytes; return their size, 0 if nothing is left to move."""
         work = 0
         while self._logs_to_move and work < STEP:
             log, below = self._logs_to_move[0]
@@ -130,19 +164,17 @@ class Retirement:
                 found = log.queue.unpaged(log.moved, below)
                 log.moved = below
                 self._entries_to_move.extend((priority, deque(entries)) for priority, entries in found)
+                yield
             while self._entries_to_move and work < STEP:
                 page = self._move(log, *self._entries_to_move[0])
                 if page is None:
                     self._entries_to_move.popleft()
                 else:
                     work += page.length + MESSAGE * page.count
+                yield
             if not self._entries_to_move:
                 self._logs_to_move.popleft()
-        if work:
-            self._moving.update(job for job in self._pager.submit() if job.kept)
-        else:
-            self._files.popleft()
-            self._note(gathered)
+        return work
 
     def _move(self, log: StoredQueueLog, priority: int, entries: deque[Entry]) -> StoredPage | None:
         """Make a page of entries that are not in a page yet; return None if there are no such entries."""
@@ -155,17 +187,25 @@ class Retirement:
                 size += len(entry.message.frames)
         return self._pager.make_page(log, run, priority) if run else None
 
-    def _note(self, gathered: int) -> None:
+    def _make_checkpoint(self) -> Slices:
         """Make a checkpoint of the present state, to be saved once everything it names is on disk.
 
         The checkpoint may count messages as settled by a batch that is still being written, and may name
-        pages that are not written yet.
+        pages that are not written yet. Its queues may change between two slices: the journal, which is read
+        from ``_files[0]`` on after a restart, has all these changes, and replaying them twice is harmless.
         """
         first = self._files[0]
-        queues = [_state(log) for log in self._logs.values()]
-        checkpoint = Checkpoint(first.number, first.first, queues)
-        self._checkpoint = SaveCheckpoint(checkpoint, self._segments.take_dead())
-        self._batch = gathered
+        # Before the states: a segment that dies after the state of its queue was made is named there.
+        dead = self._segments.take_dead()
+        queues: list[QueueState] = []
+        for number, log in enumerate(list(self._logs.values()), 1):
+            if log.id in self._logs:
+                queues.append((yield from _state(log)))
+            if not number % LOGS:
+                yield
+        self._checkpoint = SaveCheckpoint(Checkpoint(first.number, first.first, queues), dead)
+        self._states = queues
+        self._batch = self._gathered()
         self._pages = self._pager.pending()
         self._save()
 
@@ -179,9 +219,20 @@ class Retirement:
             self._disk.submit(job)
 
 
-def _state(log: Log) -> QueueState:
+def _free(queues: list[QueueState]) -> Slices:
+    while queues:
+        del queues[-LOGS:]
+        yield
+
+
+def _state(log: Log) -> Slicing[QueueState]:
     """Return the state of a queue for the checkpoint, without messages that do not survive the broker."""
-    pages = [_page_state(page) for page in log.pages]
+    pages: list[PageState] = []
+    for page in list(log.pages):
+        is_new = page.state is None  # making it takes half a millisecond if every second message is settled
+        pages.append(_page_state(page))
+        if is_new or not len(pages) % PAGES:
+            yield
     return QueueState(log.id, log.next_position, log.delivered, pages, dict(log.notes.kept))
 
 

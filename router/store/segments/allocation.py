@@ -6,9 +6,11 @@ Responsible for numbers and counts. Not for writing and removing files (see ``wr
 from collections.abc import Container, Iterable
 
 from leveret.router.store.segments.pages import StoredPage
+from leveret.router.turns.backlog import Slicing
 
 SEGMENT_BYTES = 1 << 26  # a segment ends with the page that brings it to this size
 WORTH = 1 << 23  # bytes from which an unfinished file is worth removing
+PAGES = 1000  # pages whose live bytes are added up in one slice
 
 
 class SegmentAllocation:
@@ -92,15 +94,20 @@ class SegmentAllocation:
             del self._pages[number], self._sizes[number]
         return dead
 
-    def sparsest(self, left_out: Container[int]) -> tuple[list[StoredPage], float]:
+    def sparsest(self, left_out: Container[int]) -> Slicing[tuple[list[StoredPage], float]]:
         """Return the pages of the full file with the least live bytes, and their share.
 
-        Files in ``left_out`` are skipped.
+        Files in ``left_out`` are skipped. Pages may have died or moved between two slices.
         """
         least, pages = 1.0, list[StoredPage]()
-        for number, there in self._pages.items():
-            if number != self._number and there and number not in left_out:
-                live = sum(page.length * page.live / page.count for page in there) / self._sizes[number]
-                if live < least:
-                    least, pages = live, list(there)
+        for number in list(self._pages):
+            there = list(self._pages.get(number, ()))
+            if number == self._number or not there or number in left_out:
+                continue
+            size, live = self._sizes[number], 0.0
+            for start in range(0, len(there), PAGES):
+                live += sum(page.length * page.live / page.count for page in there[start : start + PAGES])
+                yield
+            if live / size < least:
+                least, pages = live / size, there
         return pages, least

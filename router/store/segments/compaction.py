@@ -1,6 +1,6 @@
 """Compaction of segments: the few live messages of an almost empty segment move to another one.
 
-Responsible for one segment at a time, page by page, so that it never holds up the broker. Not for removing
+Responsible for one segment at a time, page by page, so that it does not delay the broker. Not for removing
 the empty segment: that happens with a later checkpoint (see ``journal/truncation``).
 """
 
@@ -9,6 +9,7 @@ from collections import deque
 from leveret.router.store.segments.allocation import SegmentAllocation
 from leveret.router.store.segments.pages import StoredMessage, StoredPage, pack_page, read_entries
 from leveret.router.store.writer import Disk, ReadPage, Result, WritePages
+from leveret.router.turns.backlog import Slices, Start, start_at_once
 
 SPARSE = 0.25  # largest share of live bytes for compaction
 
@@ -16,7 +17,10 @@ SPARSE = 0.25  # largest share of live bytes for compaction
 class Compaction:
     """The pages that are being moved out of one segment."""
 
-    def __init__(self, disk: Disk, segments: SegmentAllocation) -> None:
+    def __init__(self, disk: Disk, segments: SegmentAllocation, *, start: Start = start_at_once) -> None:
+        """``start`` starts long work."""
+        self._start = start
+        self._choosing = False  # the segment is being chosen
         self._disk = disk
         self._segments = segments
         self._pages: deque[StoredPage] = deque()  # pages still to move; the first is in progress
@@ -28,11 +32,18 @@ class Compaction:
 
     def begin(self) -> None:
         """Empty the sparsest segment, if it is sparse and no other is being emptied."""
-        if not self._pages:
-            pages, share = self._segments.sparsest(self._given_up)
-            if share <= SPARSE:
-                self._pages.extend(pages)
-                self._next()
+        if not (self._pages or self._choosing):
+            self._choosing = True
+            self._start("looking for a sparse segment", self._choose())
+
+    def _choose(self) -> Slices:
+        try:
+            pages, share = yield from self._segments.sparsest(self._given_up)
+        finally:
+            self._choosing = False
+        if share <= SPARSE:
+            self._pages.extend(pages)
+            self._next()
 
     def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
         """Continue after a read. Returns False for a job of another part of the store.

@@ -16,7 +16,8 @@ from leveret.router.store.segments.reader import SegmentReader
 from leveret.router.store.store import Store
 from leveret.router.store.streams.files import ReadStream
 from leveret.router.store.streams.writer import RemoveStream, StreamWriter, WriteStream
-from leveret.router.store.writer import Commit, ReadPage, Sync
+from leveret.router.store.writer import Commit, ReadPage, SaveCheckpoint, Sync
+from leveret.router.turns.backlog import start_at_once
 from tests.router.harness import Node
 
 RETRY = 1000  # ms until a job that failed is done again
@@ -35,14 +36,18 @@ class Kept:
         budget: int = 1 << 62,
         files: Files | None = None,
         wall_offset: int = 0,
+        sliced: bool = False,
     ) -> None:
         """``files`` hold everything but the metadata, which is SQLite's business and in ``path`` in any case.
 
-        Without ``retires`` the journal files pile up, as when a broker stops before they are given up.
+        Without ``retires`` the journal files pile up, as when a broker stops before they are given up. If
+        ``sliced``, long work of the store continues with ``continue_work``.
         """
         self.retires = retires
         self._jobs = deque()
         self._reads = deque()
+        self._sliced = sliced
+        self._work = deque()
         self.node = Node()
         self.node.broker.wall_offset = wall_offset
         self.directory = DataDirectory(path, files)
@@ -61,6 +66,7 @@ class Kept:
                 changed=self._changed,
                 put_off=lambda: None,
                 budget=budget,
+                start=self._start,
             )
             restore(self.node.broker, self.store, self.directory, opened, wall_offset)
         except BaseException:
@@ -73,12 +79,31 @@ class Kept:
         self.client = self.node.client()
 
     def submit(self, job):
+        if isinstance(job, SaveCheckpoint):  # no file that it removes may be named in it
+            named = {page.segment for queue in job.checkpoint.queues for page in queue.pages}
+            assert named.isdisjoint(job.segments)
         (self._reads if isinstance(job, ReadPage | ReadStream) else self._jobs).append(job)
 
     def _changed(self):
         """More is on disk, or writing failed."""
         self.node.broker.alarms.set(STORE, raised=self.store.failure is not None)
         self.node.broker.notify_committed()
+
+    def _start(self, what, slices):
+        if self._sliced:
+            self._work.append(slices)
+        else:
+            start_at_once(what, slices)
+
+    def continue_work(self) -> bool:
+        """Run a slice of the store's long work; False if there is none."""
+        if not self._work:
+            return False
+        slices = self._work[0]
+        if next(slices, True):
+            self._work.remove(slices)
+        self.node.settle()
+        return True
 
     def step(self) -> bool:
         """Do the next job that writes; False when there is none."""
@@ -134,7 +159,8 @@ class Kept:
     def settle(self):
         self.node.settle()
         self.store.flush()
-        while self._jobs or self._reads:
+        while self._jobs or self._reads or self._work:
+            self.continue_work()
             self.step()
             self.read()
             self.store.flush()

@@ -29,6 +29,12 @@ SMALL = (  # a few messages make pages
     patch.object(compaction, "SPARSE", 0.6),
 )
 
+THIN_SLICES = (  # long work of the store does as little as possible in a slice
+    patch.object(retirement, "LOGS", 1),
+    patch.object(retirement, "PAGES", 1),
+    patch.object(segments, "PAGES", 1),
+)
+
 SMALL_STREAMS = (  # a few messages make a chunk, a piece or a write
     patch.object(stream_log, "FLUSH", 300),
     patch.object(stream_log, "MOST", 600),

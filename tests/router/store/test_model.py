@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from leveret.router.queue.expiry import BUCKET
 from tests.router.harness import START
 from tests.router.store.kept import Kept
-from tests.router.store.small import MEMORY, SMALL
+from tests.router.store.small import MEMORY, SMALL, THIN_SLICES
 
 
 @dataclass
@@ -31,12 +31,13 @@ class Expected:
 class QueueModel(RuleBasedStateMachine):
     """Two queues, of which ``q`` is durable, beside two lists."""
 
-    @initialize(highest=st.sampled_from([None, 2]), letters=st.booleans())
-    def begin(self, highest, letters):
-        for each in SMALL:
+    @initialize(highest=st.sampled_from([None, 2]), letters=st.booleans(), sliced=st.booleans())
+    def begin(self, highest, letters, sliced):
+        for each in SMALL + THIN_SLICES:
             each.start()
+        self.sliced = sliced
         self.path = Path(tempfile.mkdtemp(prefix="leveret-model-", dir=MEMORY))
-        self.kept = Kept(self.path / "data", budget=0)
+        self.kept = Kept(self.path / "data", budget=0, sliced=sliced)
         self.highest = highest
         arguments = {} if highest is None else {"max_priority": highest}
         self.dead = [] if letters else None
@@ -154,6 +155,11 @@ class QueueModel(RuleBasedStateMachine):
         for _ in range(jobs):
             self.kept.step()
 
+    @rule(slices=st.integers(1, 8))
+    def do_some_long_work(self, slices):
+        for _ in range(slices):
+            self.kept.continue_work()
+
     @rule()
     def write(self):
         self.kept.settle()
@@ -175,7 +181,7 @@ class QueueModel(RuleBasedStateMachine):
 
     def come_back(self, *, crashed):
         self.restarted = True
-        self.kept = Kept(self.path / "data", budget=0)
+        self.kept = Kept(self.path / "data", budget=0, sliced=self.sliced)
         self.kept.node.broker.now = START + self.clock
         for _, message in self.held:
             message.returned = True
@@ -212,7 +218,7 @@ class QueueModel(RuleBasedStateMachine):
             self.finish()
             self.kept.stop()
             shutil.rmtree(self.path)
-            for each in SMALL:
+            for each in SMALL + THIN_SLICES:
                 each.stop()
 
     def finish(self):

@@ -5,6 +5,7 @@ import pytest
 from leveret.router.store.journal import truncation as retirement
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, SaveCheckpoint, WritePages
+from leveret.router.turns.backlog import start_at_once
 from tests.router.harness import Node
 from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.failing import FailingFiles
@@ -17,11 +18,24 @@ pytestmark = pytest.mark.usefixtures("small")
 
 
 class Disk:
-    """Jobs are done when a test says so."""
+    """Jobs are done when a test says so. If ``sliced``, so are the slices of the store's long work."""
 
     def __init__(self):
         self.jobs = []
+        self.work = []
+        self.sliced = False
         self.store = None
+
+    def start(self, what, slices):
+        if self.sliced:
+            self.work.append(slices)
+        else:
+            start_at_once(what, slices)
+
+    def do_slices(self, count):
+        for _ in range(count):
+            if self.work and next(self.work[0], True):
+                self.work.pop(0)
 
     def submit(self, job):
         self.jobs.append(job)
@@ -35,6 +49,11 @@ class Disk:
         self.jobs.remove(job)
         self.store.done(job, file, None)
         return job
+
+
+def named_in(job):
+    """Return the segments that a checkpoint names. The job is not done yet."""
+    return {page.segment for queue in job.checkpoint.queues for page in queue.pages}
 
 
 @pytest.fixture
@@ -54,6 +73,7 @@ def node(disk):
         wall_offset=lambda: 0,
         put_off=lambda: None,
         changed=lambda: None,
+        start=disk.start,
     )
     node.queue(durable=True)
     node.settle()
@@ -167,6 +187,37 @@ def test_a_checkpoint_is_saved_for_the_sake_of_dead_segments_alone(node, client,
     (job,) = disk.jobs
     assert isinstance(job, SaveCheckpoint)
     assert (list(job.segments), job.checkpoint.journal) == ([1], 2)
+
+
+@pytest.mark.parametrize("when", range(20))
+def test_a_segment_that_dies_while_a_checkpoint_is_made_is_not_removed_if_it_is_named(
+    node, client, disk, monkeypatch, when
+):
+    monkeypatch.setattr(retirement, "LOGS", 1)
+    begin(client, disk)
+    disk.do(WritePages)
+    disk.do(SaveCheckpoint)
+    disk.store.segments.begin_another()
+    for name in ("second", "third"):
+        node.queue(name, durable=True)
+    disk.sliced = True
+    publish(client, 3)
+    removed = []
+    for step in range(100):
+        if step == when:  # the first segment dies
+            while client.get() is not None:
+                pass
+            publish(client, 1)
+        disk.do_slices(1)
+        if not disk.jobs:
+            continue
+        job = disk.jobs[0]
+        if isinstance(job, SaveCheckpoint):
+            assert named_in(job).isdisjoint(job.segments)
+            removed += job.segments
+            publish(client, 1)
+        disk.do(type(job), 3)
+    assert 1 in removed
 
 
 # -- on disk ----------------------------------------------------------------------------------------------
