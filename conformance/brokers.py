@@ -25,7 +25,7 @@ from conformance.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30.0  # seconds until leveret must accept connections
-POLL = 0.01  # seconds between looks whether it listens
+POLL = 0.002  # seconds between looks whether it listens
 STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 # Works from a checkout, whether or not the distribution is installed.
 LEVERET = (sys.executable, "-m", "leveret")

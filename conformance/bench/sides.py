@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 from conformance import brokers
 from conformance.brokers import Broker
@@ -67,8 +68,9 @@ def start(what: str, *, websockets: bool = False) -> Iterator[Side]:
         yield Side(what, _target(broker), broker.url, resident, broker, websocket)
 
 
+@cache
 def _compile() -> None:
-    """Compile leveret's modules, as pip does when it installs them."""
+    """Compile leveret's modules once, as pip does when it installs them: a start is measured without that."""
     for package in ("router", "protocol"):
         compileall.compile_dir(brokers.ROOT / package, quiet=1)
 
