@@ -12,9 +12,10 @@ TLS_ALERT = bytes((21, 3, 1, 0, 2, 2, 70))  # fatal alert protocol_version (RFC 
 
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 _FRAME = b"\x01\x00\x00"  # a method frame on channel 0, which an AMQP server sends first
-_HTTP = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT|PRI) |HTTP/\d")
-_STOMP = re.compile(rb"[\r\n]*(?:CONNECT|STOMP|CONNECTED|ERROR)\r?\n")
-_TLS = re.compile(rb"[\x15\x16](?:\x03|\Z)")  # an alert or a handshake, in any version
+# ``re`` compiles these when they are needed, and not at every start.
+_HTTP = rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT|PRI) |HTTP/\d"
+_STOMP = rb"[\r\n]*(?:CONNECT|STOMP|CONNECTED|ERROR)\r?\n"
+_TLS = rb"[\x15\x16](?:\x03|\Z)"  # an alert or a handshake, in any version
 
 
 def recognize(data: bytes) -> str:
@@ -27,7 +28,7 @@ def recognize(data: bytes) -> str:
     if data.startswith(_FRAME):
         return AMQP
     for name, pattern in ((HTTP, _HTTP), (STOMP, _STOMP), (TLS, _TLS)):
-        if pattern.match(data):
+        if re.match(pattern, data):
             return name
     return ""
 

@@ -1,5 +1,16 @@
-"""``python -m leveret``, for where the ``leveret`` command is not on the path."""
+"""Entry point of the ``leveret`` command, and of ``python -m leveret``."""
 
-from leveret.router.cli import main
+import gc
 
-main(prog_name="leveret")
+gc.disable()  # loading modules makes many objects and no garbage; ``main`` enables it again
+
+from leveret.router.cli import main  # noqa: E402
+
+
+def run() -> None:
+    """Run the command."""
+    main(prog_name="leveret")
+
+
+if __name__ == "__main__":
+    run()

@@ -4,6 +4,8 @@ Responsible for flags, exit statuses and output. A subcommand imports its depend
 all of them start quickly. Exit status 0 is success, 1 a failure, 2 wrong usage or settings.
 """
 
+import gc
+
 import click
 
 from leveret.router.cli.lazy_group import LazyGroup
@@ -49,3 +51,4 @@ def main() -> None:
     AMQP 0-9-1 broker. The others use a management API, leveret's or RabbitMQ's. LEVERET_URL or a context
     selects the broker.
     """
+    gc.enable()

@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 
@@ -45,3 +46,12 @@ def test_the_command_answers_a_shell():
         check=True,
     )
     assert done.stdout == "plain,--timeout\n"
+
+
+def test_a_subcommand_runs_with_garbage_collection_though_loading_modules_does_not():
+    gc.disable()
+    try:
+        CliRunner().invoke(main, ["completion", "bash"], prog_name="leveret")
+        assert gc.isenabled()
+    finally:
+        gc.enable()
