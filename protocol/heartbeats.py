@@ -3,13 +3,12 @@
 Times are in ms. Not for negotiation, nor for the bytes of a heartbeat (see ``amqp`` and ``stomp``).
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 TOLERANCE = 2  # intervals without a byte after which a peer counts as gone
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeats:
+class Heartbeats(Struct, frozen=True):
     """The heartbeats of one side.
 
     ``sends`` is the longest allowed silence of this side, ``expects`` of the other, in ms; 0 means no limit.

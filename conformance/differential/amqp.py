@@ -11,8 +11,10 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from conformance.differential.tables import (
     block,
@@ -82,7 +84,7 @@ def method_frame(channel: int, method: m.Method) -> bytes:
     arguments = getattr(method, "arguments", None)
     if not arguments:
         return frame(1, channel, encode_method(method))
-    payload = encode_method(replace(method, arguments={}))  # type: ignore[type-var]
+    payload = encode_method(replace(method, arguments={}))
     assert payload.endswith(EMPTY_TABLE)
     return frame(1, channel, payload[: -len(EMPTY_TABLE)] + encode_table(arguments))
 
@@ -100,10 +102,10 @@ def content_frames(
 def show_method(method: m.Method, *, whole: bool = False) -> str:
     """The name of a method and its fields; of what was sent only those that say something."""
     shown = []
-    for each in fields(method):  # type: ignore[arg-type]
-        value = getattr(method, each.name)
+    for name in method.__struct_fields__:
+        value = getattr(method, name)
         if whole or value not in ("", 0, False, b"", {}):
-            shown.append(f"{each.name.rstrip('_')}={value!r}")
+            shown.append(f"{name.rstrip('_')}={value!r}")
     return " ".join([method.NAME, *shown])
 
 

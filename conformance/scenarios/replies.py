@@ -1,7 +1,8 @@
 """Every method that a broker answers, and every one that it does not: the unit tests' tables."""
 
 import re
-from dataclasses import fields, replace
+
+from msgspec.structs import replace
 
 from conformance.differential.amqp import Publish
 from conformance.differential.play import Area
@@ -35,11 +36,12 @@ def words(item):
     """The arguments of a method that differ from their defaults, as words that stay when a row is added."""
     method = item.method if isinstance(item, Content) else item
     said = []
-    for each in fields(method):
-        value = getattr(method, each.name)
-        if value != each.default and value:
+    defaults = type(method)()
+    for name in method.__struct_fields__:
+        value = getattr(method, name)
+        if value != getattr(defaults, name) and value:
             text = f"{value}".replace("\n", " LF ").replace("\r", " CR ")
-            said += [each.name] if value is True else re.findall(r"[\w.]+", text)
+            said += [name] if value is True else re.findall(r"[\w.]+", text)
     return "-".join(said) or "defaults"
 
 

@@ -3,15 +3,15 @@
 Responsible for the types that ``reader`` returns. Not for single methods (see ``methods``).
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from msgspec import Struct
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicReturn, Method
 
 
-@dataclass(slots=True)
-class Publishes:
+class Publishes(Struct):
     """Consecutive publishes on one channel with the same route and bits, which are handled alike.
 
     Their bodies have ``size`` bytes together.
@@ -23,8 +23,7 @@ class Publishes:
     METHOD_ID: ClassVar[int] = 40
 
 
-@dataclass(slots=True)
-class Acks:
+class Acks(Struct):
     """Consecutive acknowledgements on one channel, each of the single message with that tag."""
 
     tags: list[int]
@@ -32,21 +31,18 @@ class Acks:
     METHOD_ID: ClassVar[int] = 80
 
 
-@dataclass(slots=True)
-class Heartbeat:
+class Heartbeat(Struct):
     """A heartbeat frame; it belongs to the connection and carries nothing."""
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(Struct):
     """A method that carries content, and the content, as a client receives them."""
 
     method: BasicDeliver | BasicGetOk | BasicReturn
     message: Message
 
 
-@dataclass(slots=True)
-class Oversized:
+class Oversized(Struct):
     """A publish whose body exceeds the limit; the body is skipped."""
 
     size: int

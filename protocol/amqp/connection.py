@@ -8,9 +8,10 @@ Sources: AMQP 0-9-1 2.2.4 and 4.2.2, RabbitMQ for the limits of tuning and for t
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+
+from msgspec import Struct
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
@@ -47,8 +48,7 @@ TRANSITIONS: dict[tuple[ConnectionState, type], ConnectionState] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Offer:
+class Offer(Struct, frozen=True, eq=False):
     """The server's values in connection.start and connection.tune, and the limits before the login.
 
     Sizes are in bytes, ``heartbeat`` is in seconds. All clients share one, or a few.

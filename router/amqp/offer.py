@@ -1,9 +1,10 @@
 """The contents of connection.start and connection.tune (AMQP 0-9-1 1.4.2.1 and 1.4.2.5)."""
 
-from dataclasses import replace
 from functools import lru_cache
 from platform import python_version
 from socket import gethostname
+
+from msgspec.structs import replace
 
 from leveret.protocol.amqp.connection import Offer
 from leveret.protocol.amqp.sasl import AMQPLAIN, EXTERNAL, PLAIN

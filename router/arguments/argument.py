@@ -1,9 +1,10 @@
 """One argument of queues or exchanges: its valid values, where it is accepted, and how policies set it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from leveret.router.arguments.checks import Check
 from leveret.router.values.field_values import is_integer
@@ -19,8 +20,7 @@ class Merge(Enum):
     ARGUMENT = "the argument"
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySetting:
+class PolicySetting(Struct, frozen=True):
     """The setting of policies for an argument.
 
     ``refusal`` is RabbitMQ's text for an invalid value, which replaces ``{}``. A policy with this setting
@@ -34,8 +34,7 @@ class PolicySetting:
     queue_types: QueueTypes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct, frozen=True):
     """An argument: its valid values, the objects that accept it, and the conversion of its value.
 
     ``kind`` is the type of valid values, and of the STOMP header of the same name. ``read`` converts a valid

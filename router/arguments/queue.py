@@ -8,8 +8,10 @@ connection.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments.argument import Argument, Merge, QueueType
@@ -19,8 +21,7 @@ from leveret.router.values.field_values import type_name
 Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueArguments:
+class QueueArguments(Struct, frozen=True, kw_only=True):
     """The values of a queue's arguments, or the effective values of arguments and policies.
 
     None stands for an argument that is not set.

@@ -3,13 +3,12 @@
 Source: ``/api/auth/attempts`` of RabbitMQ's management API; the names of protocols are RabbitMQ's.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 PROTOCOLS = {"STOMP": "stomp", "Basic": "http"}  # by mechanism; all other mechanisms are those of AMQP
 
 
-@dataclass(slots=True)
-class AttemptCount:
+class AttemptCount(Struct):
     """Login attempts over one protocol."""
 
     succeeded: int = 0

@@ -7,13 +7,13 @@ repeatedly stops the broker in order. Failures of the storage are handled in ``s
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 from typing import Any, Protocol
 from weakref import ProxyType
 
 import structlog
+from msgspec import Struct
 
 from leveret.router.persistence.api import Storage
 from leveret.router.queue.entry import Entry
@@ -42,8 +42,7 @@ class RecoveryHost(Protocol):
     def schedule(self, when: int, target: Timed) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
-class _Retry:
+class _Retry(Struct, eq=False):
     """A dead letter that is published again later; ``delay`` in ms."""
 
     recovery: "Recovery"

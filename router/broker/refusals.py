@@ -5,8 +5,9 @@ line with their number and the last client's address.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from leveret.router.turns.timers import Timed
 
@@ -23,8 +24,7 @@ class RefusalLog(Protocol):
     def warning(self, event: str, **fields: Any) -> Any: ...
 
 
-@dataclass(slots=True)
-class _Recent:
+class _Recent(Struct):
     """Refusals that are not logged yet; ``log`` is the one of the last client."""
 
     log: RefusalLog

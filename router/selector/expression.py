@@ -9,10 +9,11 @@ UNKNOWN.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from math import isinf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from msgspec import Struct
 
 from leveret.router.selector.errors import SelectorError
 
@@ -50,8 +51,7 @@ NUMBERS = frozenset({int, float})
 PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
-@dataclass(slots=True)
-class Expression:
+class Expression(Struct):
     """A compiled part of a selector.
 
     ``kind`` is the type that it can evaluate to, besides None; ``column`` is where it begins; ``constant`` is

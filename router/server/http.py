@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import structlog
 import trio
+from msgspec import structs
 
 from leveret.protocol.http import HeadLimits, HttpConnection, HttpError, PendingRequest, Request, Response
 from leveret.protocol.recognition import HTTP, FirstBytes, wrong_port
@@ -85,10 +86,9 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: SocketPeer, sit
                     conversation = _Conversation(stream, peer, occupant, site, share)
                     upgrade = await (conversation.run() if taken else conversation.refuse())
                 if upgrade is not None:
+                    peer = structs.replace(peer, occupant=occupant)
                     settings = site.driver.broker.settings
-                    await serve_websocket(
-                        stream, replace(peer, occupant=occupant), upgrade, settings, site.sockets
-                    )
+                    await serve_websocket(stream, peer, upgrade, settings, site.sockets)
     except* (*BROKEN, trio.TooSlowError) as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:

@@ -8,12 +8,13 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leveret.protocol.recognition import wrong_port
 from leveret.router.server.places import LogRefusal, Occupant, Places, log_each_refusal
@@ -38,8 +39,7 @@ class ListenError(Exception):
     """An address cannot be listened on; the text has the reason and advice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """A protocol at some addresses. ``name`` is the setting below ``listen``, and the flag, for the
     addresses; ``url`` is the template of the URL for clients, with ``{}`` for the address; ``speaks`` is the
     protocol's name. ``relayed`` accepts clients that other brokers relay, at a listener without TLS.

@@ -8,9 +8,9 @@ to send: many connections never need it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import trio
+from msgspec import Struct, field
 
 from leveret.router.values.counters import Traffic
 
@@ -25,8 +25,7 @@ PIECE = 1 << 18  # bytes joined for one send: copying more delays other tasks, a
 Part = bytes | bytearray | memoryview
 
 
-@dataclass(slots=True)
-class Outboxes:
+class Outboxes(Struct):
     """State shared by the outboxes of one broker: those written to in this batch, perhaps more than once, and
     those that are full.
     """

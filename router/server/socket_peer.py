@@ -4,11 +4,11 @@ import math
 import os
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 
 import trio
+from msgspec import Struct
 
 from leveret.router.server.outbox import Part, pieces, unsent
 from leveret.router.server.places import Occupant
@@ -21,8 +21,7 @@ HUNG_UP = getattr(select, "POLLRDHUP", 0)
 SHARE = 1 << 16  # bytes that a client over TLS must read within the timeout
 
 
-@dataclass(frozen=True, slots=True)
-class SocketPeer:
+class SocketPeer(Struct, frozen=True):
     """A client. ``loopback`` is True if it is on this machine, ``local`` if it came to a loopback address.
 
     ``user`` is the user that its certificate proves, or None. ``direct`` is True if its bytes go to the

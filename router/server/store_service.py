@@ -1,11 +1,11 @@
 """Store of a running broker: the data directory, its threads, and passing their results to the core."""
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 import trio
+from msgspec import Struct, field
 
 from leveret.router.broker.alarms import STORE
 from leveret.router.broker.broker import Broker
@@ -32,8 +32,7 @@ SHARE = 10  # ready messages may use this part of the memory limit, a tenth,
 MOST = 1 << 27  # and at most this many bytes: reading ahead is fast enough
 
 
-@dataclass(slots=True)
-class _Disk:
+class _Disk(Struct):
     """Passes jobs to the threads. The broker is restored before the threads run; until then jobs
     wait here.
     """
@@ -54,8 +53,7 @@ class _Disk:
             worker.submit(job)
 
 
-@dataclass(slots=True)
-class _Flush:
+class _Flush(Struct):
     """Timer target that writes deferred data."""
 
     store: Store

@@ -7,12 +7,12 @@ each job.
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
 import trio
+from msgspec import Struct
 
 from leveret.router.server.thread_calls import ThreadCalls
 from leveret.router.store.writer import Job, Result
@@ -22,8 +22,7 @@ T = TypeVar("T")
 Done = Callable[[Job, Result, Exception | None], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Interjection:
+class _Interjection(Struct, frozen=True):
     """A call to run between two jobs, and the future of its result."""
 
     work: Callable[[], Any]

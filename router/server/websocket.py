@@ -6,10 +6,11 @@ read.
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 import trio
+from msgspec import structs
 
 from leveret.protocol.websocket import Opening, Text, WebSocket
 from leveret.router.server.client_tasks import LINGER
@@ -190,7 +191,7 @@ async def serve_websocket(
 
                 nursery.start_soon(watch)
                 await service.serve(
-                    socket, replace(peer, direct=False, watched=True, loopback=upgrade.loopback)
+                    socket, structs.replace(peer, direct=False, watched=True, loopback=upgrade.loopback)
                 )
                 nursery.cancel_scope.cancel()
         finally:

@@ -1,14 +1,14 @@
 """Interfaces of a connection to its transport and its log, in any protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from leveret.router.values.counters import Traffic
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionEnds:
+class ConnectionEnds(Struct, frozen=True):
     """The two ends of a connection, the client's and this machine's, each as host and port.
 
     ``tls`` names version and cipher. ``subject``, ``issuer`` and ``validity`` are read from the client's

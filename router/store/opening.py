@@ -4,10 +4,10 @@ Responsible for the order of a start. Afterwards the store has a log for every d
 continues after the recovered journal.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from msgspec import Struct
 
 from leveret.protocol.amqp.table import encode_table
 from leveret.router.broker.broker import Broker
@@ -87,8 +87,7 @@ def must_have_metadata(files: Files, path: Path) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """The recovered messages and files of a store, before the metadata is restored."""
 
     recovered: Recovered

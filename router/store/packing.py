@@ -4,7 +4,8 @@ Packing changes nothing: after an exception all changes are still gathered and c
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from leveret.protocol.amqp.message import Frames, Message
 from leveret.router.queue.entry import Entry
@@ -20,8 +21,7 @@ class PackingError(Exception):
     """A change cannot be packed into a record; the text names the queue, the message and the cause."""
 
 
-@dataclass(slots=True)
-class Packed:
+class Packed(Struct):
     """The records of publishes, and for each log a position above all of its publishes."""
 
     parts: list[Frames] = field(default_factory=list)

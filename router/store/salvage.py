@@ -5,9 +5,11 @@ choice of files (see ``offline/check``).
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from struct import error
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.message import FRAME, FRAME_BLIND, Message, body_size, unpack_route
@@ -29,8 +31,7 @@ from leveret.router.store.segments.pages import PageError, StoredMessage, unpack
 # -- journal files ----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class ScannedFile:
+class ScannedFile(Struct):
     """The readable part of a journal file; ``header`` is None if nothing is readable."""
 
     number: int

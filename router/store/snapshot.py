@@ -17,8 +17,9 @@ import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.journal.checkpoint import NAME as CHECKPOINT
@@ -38,8 +39,7 @@ class SnapshotError(Exception):
     """A snapshot cannot be taken; the text is the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """A complete snapshot.
 
     ``linked`` files are shared with the broker's directory, ``copied`` files, of ``size`` bytes together, are
@@ -52,8 +52,7 @@ class Snapshot:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Struct, frozen=True):
     """Links to every file, made at one moment. Of the files in ``growing`` only the given length is valid."""
 
     directory: Path

@@ -7,12 +7,12 @@ not prevent the rest of its batch from being committed. Not for removing them fr
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 from zlib import crc32
 
 import structlog
+from msgspec import Struct
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
@@ -30,8 +30,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Unpackable:
+class Unpackable(Struct, frozen=True):
     """A part of a batch that cannot be packed.
 
     ``position`` is the position of the message, None for a note; ``key`` identifies the part in its log;

@@ -6,9 +6,10 @@ reading see ``segments/reader``. A failed job may be run again unchanged, includ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME, Checkpoint, pack_checkpoint
@@ -21,8 +22,7 @@ from leveret.router.store.streams.writer import RemoveStream, WriteStream
 from leveret.router.store.unpackable_files import Aside, write_aside
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Run the statements, then write a batch, and sync it if ``sync``; without parts there is no batch.
 
     Sequences follow one another, without a gap between batches. ``aside`` holds records that could not be
@@ -36,13 +36,11 @@ class Commit:
     aside: Sequence[Aside] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Sync:
+class Sync(Struct, frozen=True):
     """Sync every batch that was written without a sync."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WritePages:
+class WritePages(Struct, frozen=True, eq=False):
     """Write pages to a segment file, which is created if it is missing, and sync them if ``sync``.
 
     A checkpoint may name only pages that were synced.
@@ -54,8 +52,7 @@ class WritePages:
     kept: bool = True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadPage:
+class ReadPage(Struct, frozen=True, eq=False):
     """Read a page and check it. Run by a ``SegmentReader``, in parallel with writing."""
 
     kept: bool
@@ -65,16 +62,14 @@ class ReadPage:
     queue_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class SaveCheckpoint:
+class SaveCheckpoint(Struct, frozen=True):
     """Replace the checkpoint, then remove the files that only the last one needed."""
 
     checkpoint: Checkpoint
     segments: Sequence[int]  # to remove
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveSegments:
+class RemoveSegments(Struct, frozen=True):
     """Remove segment files that no checkpoint names."""
 
     segments: Sequence[int]

@@ -4,8 +4,9 @@ Responsible for its types: segments, places in them, requests to read. Not for f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
@@ -15,8 +16,7 @@ from leveret.router.values.notes import Notes
 SEGMENT_HEAD = 40  # bytes before the first chunk of a segment
 
 
-@dataclass(slots=True)
-class StreamSegment:
+class StreamSegment(Struct):
     """A piece of a stream that retention removes as a whole.
 
     ``first`` is its first offset, ``created`` the time of its first chunk in ms since the epoch, ``size`` its
@@ -29,8 +29,7 @@ class StreamSegment:
     sealed: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadRequest:
+class ReadRequest(Struct, frozen=True, eq=False):
     """A request to read a segment.
 
     The result begins with the chunk that holds ``offset``, or, if ``time`` is not 0, with the first chunk

@@ -9,9 +9,10 @@ Source: RabbitMQ, "Dead Letter Exchanges".
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from leveret.protocol.amqp.message import CACHED_BYTES, INTERNAL
 from leveret.router.exchange.routing import routing_keys
@@ -38,8 +39,7 @@ LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to 
 LETTER_COST = 600  # bytes of memory for a held dead letter besides the frames of its message
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """A message for a dead-letter exchange, with the settings that its queue had when it was
     dead-lettered.
     """

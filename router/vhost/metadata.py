@@ -5,8 +5,9 @@ Responsible for their form in rows and in definitions, and for the form of tags,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 TAGS_MAX = 1000  # of a user or a virtual host
 TAG_MAX = 255  # characters, as in RabbitMQ, where tags of users and virtual hosts are atoms
@@ -14,8 +15,7 @@ QUEUE_TYPES = ("classic", "quorum", "stream")
 _MODULES = {f"rabbit_{name}_queue": name for name in QUEUE_TYPES}  # names that some versions export
 
 
-@dataclass(frozen=True, slots=True)
-class VHostMetadata:
+class VHostMetadata(Struct, frozen=True):
     """The metadata of a virtual host; without a ``default_queue_type`` queues are classic ones."""
 
     description: str = ""
@@ -52,7 +52,7 @@ def read_metadata(said: Mapping[str, Any]) -> VHostMetadata:
 
     Raises ValueError for a value of another type.
     """
-    fields = {name: said[name] for name in VHostMetadata.__slots__ if said.get(name) is not None}
+    fields = {name: said[name] for name in VHostMetadata.__struct_fields__ if said.get(name) is not None}
     return make_metadata(**fields)
 
 

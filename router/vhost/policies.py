@@ -16,9 +16,10 @@ type of queue.
 """
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from time import thread_time
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from leveret.router.arguments.argument import Argument
 from leveret.router.arguments.table import ALL, POLICY_SETTINGS
@@ -37,8 +38,7 @@ class PolicyError(ValueError):
     """A policy is invalid; the text has the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """A policy or operator policy as it was set."""
 
     name: str

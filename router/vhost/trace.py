@@ -9,9 +9,10 @@ Source: RabbitMQ, "Firehose Tracer"; the headers are those that 3.10 sends.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
@@ -68,8 +69,7 @@ class Firehose:
         del self._sessions[session]
 
 
-@dataclass(frozen=True, slots=True)
-class TraceOrigin:
+class TraceOrigin(Struct, frozen=True):
     """The connection (by name) and channel (by number) that a message was published or delivered on."""
 
     node: str

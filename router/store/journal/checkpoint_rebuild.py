@@ -5,11 +5,11 @@ values.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct, field
 
 from leveret.router.store.files import Files, read_whole
 from leveret.router.store.journal.checkpoint import (
@@ -39,8 +39,7 @@ ReportFault = Callable[
 ]  # called with a file, an offset and a description of the fault there
 
 
-@dataclass(slots=True)
-class LoadedCheckpoint:
+class LoadedCheckpoint(Struct):
     """A usable checkpoint. ``wrong`` describes the unusable parts of the file's ``payload``."""
 
     checkpoint: Checkpoint

@@ -26,12 +26,13 @@ ignored.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from os import urandom
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
+
+import msgspec
 
 from leveret.router.store.files import Files
 
@@ -82,8 +83,7 @@ class Header(NamedTuple):
     mark: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """A batch in a file, from ``offset`` to ``end``."""
 
     path: Path

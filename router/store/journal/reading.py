@@ -5,9 +5,10 @@ of batches (see ``records``) or for the repair of files (see ``salvage``).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
+
+from msgspec.structs import replace
 
 from leveret.router.store.files import Files, read_whole
 from leveret.router.store.journal.journal import (

@@ -6,10 +6,11 @@ journal continues. Segments are not read, so that the time does not grow with th
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME, Checkpoint, PageState
@@ -35,8 +36,7 @@ from leveret.router.values.notes import apply_note
 FEW = 1024  # positions that are settled one by one
 
 
-@dataclass(slots=True)
-class RecoveredQueue:
+class RecoveredQueue(Struct):
     """One queue: the pages with live messages, and by position the messages that are only in the journal.
 
     ``first_offset`` is the offset of a stream below which retention has removed everything, else 0.
@@ -88,8 +88,7 @@ class Broken(NamedTuple):
     rest: bytes
 
 
-@dataclass(slots=True)
-class Recovered:
+class Recovered(Struct):
     """The recovered state. ``sequence`` is that of the next batch.
 
     Nothing before the journal file ``first_journal`` and its batch ``first_sequence`` was needed; 0 if there

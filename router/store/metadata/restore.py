@@ -5,7 +5,7 @@ A row that cannot be restored is left out and added to ``Restored.bad``. A start
 restores messages.
 """
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from leveret.router.auth import PasswordHash
 from leveret.router.broker.broker import Broker
@@ -21,8 +21,7 @@ from leveret.router.vhost.metadata import read_metadata
 from leveret.router.vhost.vhost import VHost
 
 
-@dataclass(slots=True)
-class Restored:
+class Restored(Struct):
     """The objects that were restored from the metadata; queues have no messages yet."""
 
     exchanges: list[tuple[VHost, Exchange]] = field(default_factory=list)

@@ -14,12 +14,13 @@ index is optional: if it is missing or does not fit, the segment is read.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
+
+import msgspec
 
 from leveret.router.store.files import Files, read_whole
 from leveret.router.store.journal.journal import DamageError, FormatError
@@ -53,8 +54,7 @@ class Read(NamedTuple):
     place: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadStream:
+class ReadStream(msgspec.Struct, frozen=True, eq=False):
     """Read some chunks of a stream.
 
     ``end`` is the offset at which the segment ends; 0 if it grows, and is read up to the place ``below``.
@@ -174,8 +174,7 @@ def read_index(files: Files, path: Path) -> Index:
 # -- after a crash ----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class RecoveredStream:
+class RecoveredStream(msgspec.Struct):
     """The recovered state of a stream's files.
 
     It has the segments, the last chunk and the place where that chunk ends. Of the index it has the number of

@@ -5,8 +5,9 @@ Responsible for the open segments. A failed job may be run again unchanged.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from leveret.router.store.files import Files
 from leveret.router.store.streams.files import segment_path
@@ -15,8 +16,7 @@ from leveret.router.stream.chunk import Chunk
 OPEN = 64  # number of segments that stay open
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WriteStream:
+class WriteStream(Struct, frozen=True, eq=False):
     """Write chunks to a segment and sync them; then write to its index.
 
     ``head`` is the head of a segment to be created, else empty. Head and chunks have ``size`` bytes together.
@@ -34,8 +34,7 @@ class WriteStream:
     end: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RemoveStream:
+class RemoveStream(Struct, frozen=True, eq=False):
     """Remove segments of a stream."""
 
     stream: int

@@ -51,13 +51,14 @@ BY_WIRE_TYPE = {
 
 def wire_types(cls):
     """The settable fields of a method class and their wire types."""
-    return {each.name: each.type.__metadata__[0] for each in fields(cls)}
+    return {name: cls.__annotations__[name].__metadata__[0] for name in cls.__struct_fields__}
 
 
 def methods(cls, **instead):
     """Instances of a method class; ``instead`` replaces the strategy of a wire type."""
     strategies = BY_WIRE_TYPE | instead
-    return st.builds(cls, **{name: strategies[wire] for name, wire in wire_types(cls).items()})
+    fields = {name: strategies[wire] for name, wire in wire_types(cls).items()}
+    return st.fixed_dictionaries(fields).map(lambda values: cls(**values))
 
 
 OCTETS = st.integers(0, 255)

@@ -1,7 +1,5 @@
 """The declarations of the methods, against pamqp."""
 
-from dataclasses import fields
-
 import pytest
 from pamqp import commands
 
@@ -73,7 +71,7 @@ def test_the_methods_that_carry_content():
 def test_methods_have_slots_and_defaults(cls):
     method = cls()
     assert not hasattr(method, "__dict__")
-    assert method == cls(*(getattr(method, each.name) for each in fields(cls)))
+    assert method == cls(*(getattr(method, name) for name in cls.__struct_fields__))
 
 
 def test_methods_are_equal_when_they_are_of_one_kind_and_all_fields_are_equal():
@@ -90,9 +88,4 @@ def test_a_method_shows_its_fields():
 
 
 def test_reserved_fields_are_not_arguments():
-    assert [each.name for each in fields(BasicPublish)] == [
-        "exchange",
-        "routing_key",
-        "mandatory",
-        "immediate",
-    ]
+    assert BasicPublish.__struct_fields__ == ("exchange", "routing_key", "mandatory", "immediate")

@@ -1,6 +1,7 @@
 """Every method that a client may send: what it answers when all is well, and that nowait answers nothing."""
 
 import pytest
+from msgspec.structs import replace
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.properties import Properties
@@ -89,7 +90,7 @@ def test_no_reply(connect, method):
     client = connect()
     client.do(*SET_UP)
     if hasattr(method, "nowait"):
-        method = type(method)(**{name: getattr(method, name) for name in method.__slots__} | {"nowait": True})
+        method = replace(method, nowait=True)
     client.send(method, m.BasicQos())
     client.expect(m.BasicQosOk())
 

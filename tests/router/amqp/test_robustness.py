@@ -43,7 +43,7 @@ METHODS = st.sampled_from(CLIENT_METHODS).flatmap(
 )
 DECLARATIONS = st.one_of(
     methods(m.QueueDeclare, shortstr=NAMES, table=ARGUMENTS),
-    st.builds(m.ExchangeDeclare, NAMES, TYPES, arguments=ARGUMENTS),
+    st.tuples(NAMES, TYPES, ARGUMENTS).map(lambda it: m.ExchangeDeclare(*it[:2], arguments=it[2])),
     methods(m.QueueBind, shortstr=NAMES, table=ARGUMENTS),
 )
 CHANNELS = st.integers(1, 2)

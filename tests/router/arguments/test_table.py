@@ -1,10 +1,10 @@
 """Every argument of the table is in every place that follows from the table."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments import reference

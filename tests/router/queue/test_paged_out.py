@@ -1,8 +1,7 @@
 """Limits, purges, deadlines and damage of messages while they are on disk."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from leveret.protocol.errors import InternalError
 from leveret.router.queue.expiry import BUCKET

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import trio
 import trio.testing
+from msgspec import Struct
 from msgspec.structs import replace
 
 from leveret.router.amqp.offer import make_offer
@@ -19,8 +19,7 @@ from leveret.router.settings import Auth, Settings
 from tests.router.server.client import Client
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     name: str = "test:1"
     loopback: bool = True
     local: bool = True

@@ -1,10 +1,10 @@
 """Sending and receiving directly through the socket of a peer."""
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from leveret.router.server.outbox import PIECE
 from leveret.router.server.send_timeouts import SendTimeouts
