@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 MEMORY = ":memory:"  # the value of `data` that stores nothing
+SECRETS = {"default_pass", "url"}  # settings that no log shows
 SIZE_MAX = 2**31 - 1
 MEMORY_MIN = 1 << 20  # bytes of a watermark; a smaller value above 1 must be a mistake
 
@@ -67,7 +68,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def __repr__(self) -> str:
         pairs = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        shown = (f"{name}={'***' if name == 'default_pass' else repr(value)}" for name, value in pairs)
+        shown = (f"{name}={'***' if name in SECRETS else repr(value)}" for name, value in pairs)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -348,8 +349,24 @@ class QueueSettings(Section, frozen=True):
 
 
 class StoreSettings(Section, frozen=True):
-    """Storage of durable queues and their messages on disk."""
+    """Storage of durable queues and their messages, on disk or in a PostgreSQL."""
 
+    url: Annotated[
+        str,
+        Meta(
+            pattern="^$|^postgres(ql)?://",
+            description="URL of the PostgreSQL that holds everything instead of the data directory.",
+            extra={"secret": True, "wanted": "a URL that begins with postgresql://"},
+        ),
+    ] = ""
+    schema: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z_][a-z0-9_]{0,62}$",
+            description="Schema in the PostgreSQL; the first start creates it.",
+            extra={"wanted": "a name of lower-case letters, digits and underscores"},
+        ),
+    ] = "leveret"
     sync: Annotated[
         Literal["always", "interval", "never"],
         Meta(
@@ -372,6 +389,18 @@ class StoreSettings(Section, frozen=True):
             " 0 is a tenth of the memory that the process may use, at most 134217728.",
         ),
     ] = 0
+
+
+class ClusterSettings(Section, frozen=True):
+    """Brokers over one PostgreSQL."""
+
+    durability: Annotated[
+        Literal["quorum", "local"],
+        Meta(
+            description="What a confirm promises with `store.url`: the message is on the primary and its"
+            " synchronous standbys (`quorum`), or on the primary (`local`)."
+        ),
+    ] = "quorum"
 
 
 class AlarmSettings(Section, frozen=True):
@@ -472,5 +501,6 @@ class Settings(Section, frozen=True):
     websocket: Websocket = Websocket()
     queue: QueueSettings = QueueSettings()
     store: StoreSettings = StoreSettings()
+    cluster: ClusterSettings = ClusterSettings()
     alarms: AlarmSettings = AlarmSettings()
     server: Server = Server()

@@ -34,6 +34,7 @@ LAYERS = (
     ("management",),
     ("store",),
     ("core_bench",),
+    ("postgresql",),
     ("server",),
     ("client",),
     ("cli",),

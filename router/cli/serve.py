@@ -40,6 +40,7 @@ def _listener_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.option("--config", metavar="FILE", help="File of settings in TOML.")
 @click.option("--data", metavar="DIR", help='Data directory; ":memory:" stores nothing.')
+@click.option("--store", metavar="URL", help="PostgreSQL that holds everything, not the data directory.")
 @_listener_flags
 @click.option(
     "--definitions", metavar="FILE", help="Definitions (users, queues, ...) to import at the start."
@@ -53,6 +54,7 @@ def serve(
     *,
     config: str | None,
     data: str | None,
+    store: str | None,
     definitions: str | None,
     log_format: str | None,
     log_level: str | None,
@@ -67,9 +69,10 @@ def serve(
     """
     flags = [_assignment(text) for text in assignments]
     flags += [
-        GivenSetting(key, value, "--" + key.replace(".", "-"))
+        GivenSetting(key, value, "--store" if key == "store.url" else "--" + key.replace(".", "-"))
         for key, value in (
             ("data", data),
+            ("store.url", store),
             ("definitions", definitions),
             ("log.format", log_format),
             ("log.level", log_level),

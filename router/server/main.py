@@ -26,6 +26,7 @@ from leveret.router.server.endpoints import Endpoints
 from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import AcceptState, ListenError, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
+from leveret.router.server.postgresql_store import open_postgresql
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.startup_log import count_entries, log_start, warn_of_default_login
@@ -33,9 +34,11 @@ from leveret.router.server.store_service import StoreService
 from leveret.router.server.tls import TlsError
 from leveret.router.server.turn_meter import TurnMeter
 from leveret.router.settings import MEMORY, Settings
+from leveret.router.store.backend import StorageBackend, StorageError
 from leveret.router.store.journal.journal import DamageError, FormatError
-from leveret.router.store.lock import DataDirectoryError
 from leveret.router.store.metadata.reading import MetadataError
+from leveret.router.store.opening import DataDirectory
+from leveret.router.store.snapshot import remove_partial
 from leveret.router.vhost.metadata import make_metadata
 
 if TYPE_CHECKING:
@@ -159,20 +162,36 @@ async def cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 def open_store(broker: Broker) -> StoreService | None:
-    """Restore the contents of the data directory, and store changes there; return None without a data
-    directory.
+    """Restore the contents of the store, and store changes there; return None if nothing is stored.
+
+    Raises StartupError.
     """
-    if broker.settings.data == MEMORY:
+    if broker.settings.data == MEMORY and not broker.settings.store.url:
         return None
     try:
-        return StoreService(broker, Path(broker.settings.data))
-    except (DataDirectoryError, MetadataError, DamageError, FormatError) as error:
+        return StoreService(broker, open_backend(broker.settings))
+    except (StorageError, MetadataError, DamageError, FormatError) as error:
         raise StartupError(str(error)) from None
     except OSError as error:
         what = f": {error.filename}" if error.filename else ""
         raise StartupError(
             f"cannot use the data directory {broker.settings.data}: {error.strerror or error}{what}"
         ) from None
+
+
+def open_backend(settings: Settings) -> StorageBackend:
+    """Open the PostgreSQL or the data directory of the settings. Raises StorageError, MetadataError and
+    OSError.
+    """
+    if settings.store.url:
+        return open_postgresql(settings)
+    path = Path(settings.data)
+    directory = DataDirectory(path)
+    try:
+        remove_partial(path)
+    except OSError as error:
+        structlog.get_logger().warning("cannot remove an incomplete snapshot", error=str(error))
+    return directory
 
 
 def populate(broker: Broker, *, users_lost: bool = False) -> None:

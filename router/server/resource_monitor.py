@@ -4,6 +4,7 @@ Responsible for the task and the log lines of alarms. Not for measuring (see ``o
 effects of alarms (see ``router/broker/alarms.py``).
 """
 
+import tempfile
 from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
@@ -66,7 +67,9 @@ class ResourceMonitor:
         self._driver = driver
         self._alarms = driver.broker.alarms
         self._machine = machine
-        self._path = None if settings.data == NOWHERE else settings.data
+        # With a PostgreSQL only messages that do not survive the broker are on a disk of this machine.
+        path = tempfile.gettempdir() if settings.store.url else settings.data
+        self._path = None if path == NOWHERE else path
         self._high = high_watermark(settings.alarms.memory_high_watermark, machine.memory_limit())
         self._disk_limit = settings.alarms.disk_free_limit
         self._trim_at = self._collect_at = 0  # ms

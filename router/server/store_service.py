@@ -1,7 +1,10 @@
-"""Store of a running broker: the data directory, its threads, and passing their results to the core."""
+"""Store of a running broker: its backend, its threads, and passing their results to the core."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import trio
@@ -15,14 +18,16 @@ from leveret.router.server.resource_monitor import set_alarm
 from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.startup_log import totals
 from leveret.router.server.store_thread import Worker
+from leveret.router.store.backend import DeposedError, StorageBackend
 from leveret.router.store.journal.sync_interval import IntervalSync
 from leveret.router.store.opening import DataDirectory, make_writer, read, restore
 from leveret.router.store.segments.reader import SegmentReader
-from leveret.router.store.snapshot import remove_partial
 from leveret.router.store.store import Store
 from leveret.router.store.streams.files import ReadStream
 from leveret.router.store.streams.writer import RemoveStream, StreamWriter, WriteStream
 from leveret.router.store.writer import Commit, Job, ReadPage, Result
+
+T = TypeVar("T")
 
 ADVICE = "Nothing was confirmed that is not on disk. Start the broker again, and report the error"
 RETRY = 1000  # ms until a failed write is repeated
@@ -77,28 +82,25 @@ class _Progress:
 
 
 class StoreService:
-    """Stores a broker in a data directory, from ``start`` to ``finish``."""
+    """Stores a broker in a backend, from ``start`` to ``finish``."""
 
-    def __init__(self, broker: Broker, path: Path) -> None:
-        """Lock and read the directory and restore the broker from it.
+    def __init__(self, broker: Broker, backend: StorageBackend) -> None:
+        """Read the backend and restore the broker from it.
 
-        Raises DataDirectoryError, MetadataError, DamageError and FormatError.
+        Raises StorageError, MetadataError, DamageError and FormatError.
         """
         settings = broker.settings.store
         self._log = structlog.get_logger()
         self._broker = broker
         self._driver: Driver | None = None
-        self._directory = DataDirectory(path)
-        try:
-            remove_partial(path)
-        except OSError as error:
-            self._log.warning("cannot remove an incomplete snapshot", error=str(error))
+        self._backend = backend
+        self.deposed = False  # True if the store is broken because another broker has taken it over
         self.snapshots: SnapshotThreads | None = None  # set by ``start``
         began = time.monotonic()
-        opened = read(self._directory, _Progress(self._log))
+        opened = read(backend, _Progress(self._log))
         for line in opened.recovered.cut:
             self._log.warning("journal truncated", what=line)
-        self._writer = make_writer(self._directory, opened.recovered, settings.journal_size)
+        self._writer = make_writer(backend, opened.recovered, settings.journal_size)
         self._disk = _Disk()
         self._idle = trio.Event()
         self.broken = trio.Event()  # set if the store has failed: the broker has to stop
@@ -119,31 +121,41 @@ class StoreService:
         self._interval: IntervalSync | None = None
         if settings.sync == "interval":
             self._interval = IntervalSync(self.store, settings.sync_interval, broker.schedule)
-        self.restored = restore(broker, self.store, self._directory, opened, wall_offset)
-        if broker.vhosts:  # else the directory is new
+        self.restored = restore(broker, self.store, backend, opened, wall_offset)
+        if broker.vhosts:  # else the store is new
             took = round(time.monotonic() - began, 3)
-            self._log.info("restored", data=str(path), **totals(broker), seconds=took)
+            self._log.info("restored", data=str(backend.path), **totals(broker), seconds=took)
 
     def start(self, driver: Driver) -> None:
         """Start writing; called inside of Trio."""
         self._driver = driver
-        reader = SegmentReader(self._directory.files, self._directory.path)
+        backend = self._backend
+        reader = SegmentReader(backend.files, backend.path)
         self._disk.writer = Worker("writer", self._writer.run, self._done, self._writer.close)
         self._disk.reader = Worker("reader", reader.run, self._done)
-        streams = StreamWriter(self._directory.files, self._directory.path)
+        streams = StreamWriter(backend.files, backend.path)
         self._disk.streams = Worker("streams", streams.run, self._done, streams.close)
         for job in self._disk.early:
             self._disk.submit(job)
-        self.snapshots = SnapshotThreads(
-            self._directory.path, driver, self._writer, self._disk.writer, self._disk.streams
-        )
+        if isinstance(backend, DataDirectory):
+            self.snapshots = SnapshotThreads(
+                backend.path, driver, self._writer, self._disk.writer, self._disk.streams
+            )
+
+    def interject(self, work: Callable[[], T]) -> "Future[T]":
+        """Run a call in the thread of the writer between two of its jobs; return its future."""
+        assert self._disk.writer is not None
+        return self._disk.writer.interject(work)
 
     def _done(self, job: Job, result: Result, error: Exception | None) -> None:
         """Handle the result of a job of a thread, in a turn of its own."""
         assert self._driver is not None
         now = self._driver.begin(f"result of {type(job).__name__}")
         try:
-            if self.store.done(job, result, error):
+            if isinstance(error, DeposedError):
+                self.deposed = True
+                self.store.break_off(error)
+            elif self.store.done(job, result, error):
                 what = "reading failed" if isinstance(job, ReadPage | ReadStream) else "writing failed"
                 self._log.error(what, error=str(error), again_in_ms=RETRY)
                 self._broker.schedule(now + RETRY, self.store)
@@ -164,7 +176,10 @@ class StoreService:
         """
         failure, broken = self.store.failure, self.store.broken
         if broken is not None and not self.broken.is_set():
-            self._log.error("the store failed", exc_info=broken, advice=ADVICE)
+            if self.deposed:
+                self._log.error("the store has another owner", reason=str(broken))
+            else:
+                self._log.error("the store failed", exc_info=broken, advice=ADVICE)
             self._broker.alarms.set(STORE, raised=True)  # until the broker has stopped
             self.broken.set()
         set_alarm(self._broker.alarms, STORE, failure is not None, **({"error": failure} if failure else {}))
@@ -192,4 +207,7 @@ class StoreService:
         if not clean:
             failure = self.store.failure or (error and str(error))
             self._log.error("stopped with unwritten data", error=failure)
-        self._directory.close(clean=clean, sequence=self._writer.synced)
+        try:
+            self._backend.close(clean=clean, sequence=self._writer.synced)
+        except (OSError, DeposedError) as failed:
+            self._log.error("the stop was not recorded", error=str(failed))

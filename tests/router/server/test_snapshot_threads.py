@@ -8,8 +8,10 @@ import trio
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.server import snapshot_threads as module
+from leveret.router.server.main import open_backend
 from leveret.router.server.store_service import StoreService
 from leveret.router.settings import Settings
+from leveret.router.store.opening import DataDirectory
 from leveret.router.store.snapshot import SNAPSHOTS, Snapshot, SnapshotError
 from tests.router.server.server import Server
 
@@ -23,7 +25,7 @@ def settings(tmp_path) -> Settings:
 
 @pytest.fixture
 async def keeping(server: Server, settings: Settings):
-    keeping = StoreService(server.broker, Path(settings.data))
+    keeping = StoreService(server.broker, DataDirectory(Path(settings.data)))
     keeping.start(server.driver)
     yield keeping
     await keeping.finish()
@@ -92,7 +94,7 @@ async def test_clients_are_served_while_files_are_copied(server, keeping, monkey
 async def test_an_interrupted_snapshot_is_removed_at_the_next_start(server, settings):
     left = Path(settings.data) / SNAPSHOTS / "s.partial"
     left.mkdir(parents=True)
-    keeping = StoreService(server.broker, Path(settings.data))
+    keeping = StoreService(server.broker, open_backend(settings))
     keeping.start(server.driver)
     assert not left.exists()
     await keeping.finish()

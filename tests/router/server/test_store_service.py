@@ -14,6 +14,7 @@ from leveret.router.server.driver import Driver
 from leveret.router.server.resource_monitor import set_alarm
 from leveret.router.server.store_service import DELAY, StoreService
 from leveret.router.settings import Settings
+from leveret.router.store.opening import DataDirectory
 from leveret.router.store.writer import Commit, RemoveSegments, Writer
 from tests.router.harness import message
 from tests.router.server.server import Server
@@ -51,7 +52,7 @@ def settings(tmp_path) -> Settings:
 @pytest.fixture
 async def keeping(server: Server, settings: Settings, broken: Broken):
     """The broker's storage, in a new directory."""
-    keeping = StoreService(server.broker, Path(settings.data))
+    keeping = StoreService(server.broker, DataDirectory(Path(settings.data)))
     keeping.start(server.driver)
     yield keeping
     await keeping.finish()
@@ -102,7 +103,7 @@ async def test_a_commit_that_fails_blocks_publishers_until_it_has_succeeded(
 def keep(directory: Path) -> tuple[Driver, StoreService]:
     """A broker that writes to a directory."""
     broker = Broker(Settings(data=str(directory)))
-    keeping = StoreService(broker, directory)
+    keeping = StoreService(broker, DataDirectory(directory))
     broker.add_vhost("/")
     driver = Driver(broker)
     keeping.start(driver)

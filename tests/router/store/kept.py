@@ -7,6 +7,7 @@ from leveret.protocol.amqp.message import Message
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.alarms import STORE
 from leveret.router.queue.paging import NextMessagePending
+from leveret.router.store.backend import StorageBackend
 from leveret.router.store.files import Files
 from leveret.router.store.journal.recovery import recover
 from leveret.router.store.offline.directory import ReadOnlyFiles, read_metadata
@@ -28,7 +29,7 @@ class Kept:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | StorageBackend,
         *,
         journal_size: int = 4096,
         sync: bool = True,
@@ -40,6 +41,8 @@ class Kept:
     ) -> None:
         """``files`` hold everything but the metadata, which is SQLite's business and in ``path`` in any case.
 
+        ``path`` is a data directory, or the backend of another store.
+
         Without ``retires`` the journal files pile up, as when a broker stops before they are given up. If
         ``sliced``, long work of the store continues with ``continue_work``.
         """
@@ -50,9 +53,9 @@ class Kept:
         self._work = deque()
         self.node = Node()
         self.node.broker.wall_offset = wall_offset
-        self.directory = DataDirectory(path, files)
-        self.reader = SegmentReader(self.directory.files, path)
-        self.streams = StreamWriter(self.directory.files, path)
+        self.directory = DataDirectory(path, files) if isinstance(path, Path) else path
+        self.reader = SegmentReader(self.directory.files, self.directory.path)
+        self.streams = StreamWriter(self.directory.files, self.directory.path)
         try:
             opened = read(self.directory)
             self.writer = make_writer(self.directory, opened.recovered, journal_size)

@@ -37,7 +37,7 @@ class QueueModel(RuleBasedStateMachine):
             each.start()
         self.sliced = sliced
         self.path = Path(tempfile.mkdtemp(prefix="leveret-model-", dir=MEMORY))
-        self.kept = Kept(self.path / "data", budget=0, sliced=sliced)
+        self.kept = self.reopen()
         self.highest = highest
         arguments = {} if highest is None else {"max_priority": highest}
         self.dead = [] if letters else None
@@ -53,6 +53,10 @@ class QueueModel(RuleBasedStateMachine):
         self.restarted = False
         self.connect()
         self.kept.settle()
+
+    def reopen(self):
+        """Return a broker on the store of this example."""
+        return Kept(self.path / "data", budget=0, sliced=self.sliced)
 
     def connect(self):
         self.client = self.kept.client
@@ -181,7 +185,7 @@ class QueueModel(RuleBasedStateMachine):
 
     def come_back(self, *, crashed):
         self.restarted = True
-        self.kept = Kept(self.path / "data", budget=0, sliced=self.sliced)
+        self.kept = self.reopen()
         self.kept.node.broker.now = START + self.clock
         for _, message in self.held:
             message.returned = True

@@ -35,7 +35,7 @@ class StreamModel(RuleBasedStateMachine):
             each.start()
         self.path = Path(tempfile.mkdtemp(prefix="leveret-model-", dir=MEMORY))
         self.files = FailingFiles()
-        self.kept = Kept(self.path / "data", files=self.files, journal_size=2000)
+        self.kept = self.reopen()
         arguments = {"stream_max_segment_size_bytes": segment}
         if limit is not None:
             arguments["max_length_bytes"] = limit
@@ -45,6 +45,10 @@ class StreamModel(RuleBasedStateMachine):
         self.log = []  # bodies and filter values
         self.surely = self.most = 0  # where the position of "app" is on disk, and where it may be
         self.connect()
+
+    def reopen(self):
+        """Return a broker on the store of this example."""
+        return Kept(self.path / "data", files=self.files, journal_size=2000)
 
     def connect(self):
         self.readers = []
@@ -147,7 +151,7 @@ class StreamModel(RuleBasedStateMachine):
         self.most = max(self.most, known.offset if known is not None else 0)
         self.kept.crash()
         self.files = self.files.cut_power(seed) if power else self.files.restart_process()
-        self.kept = Kept(self.path / "data", files=self.files, journal_size=2000)
+        self.kept = self.reopen()
         there = self.stream.committed
         assert max(confirmed, committed) <= there <= len(self.log)
         assert self.stream.first <= max(first, there)

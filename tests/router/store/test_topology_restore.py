@@ -323,7 +323,7 @@ def test_the_default_user_is_not_made_where_users_could_not_be_restored(full):
         keeping = open_store(broker)
         populate(broker, users_lost=bool(keeping.restored.bad.of("users")))
     assert list(broker.users) == []
-    keeping._directory.close(clean=False)
+    keeping._backend.close(clean=False)
 
 
 @pytest.mark.parametrize("repaired", [False, True])
@@ -340,4 +340,4 @@ def test_the_default_user_is_not_made_where_the_last_user_is_gone(full, repaired
             populate(broker)
         assert list(broker.users) == []
         assert [each["reason"] for each in logs if each["event"] == "no user can log in"]
-        keeping._directory.close(clean=False)
+        keeping._backend.close(clean=False)
