@@ -68,6 +68,9 @@ class Setting(NamedTuple):
             converted = msgspec.convert(value, Annotated[self.type, self.meta], strict=not text)
         except msgspec.ValidationError:
             raise ValueError("not what was given" if self.extra("secret") else f"not {value!r}") from None
+        for text_value in converted if isinstance(converted, tuple) else (converted,):
+            if isinstance(text_value, str) and "\0" in text_value:
+                raise ValueError("not one with a NUL character")
         parse: Callable[[Any], Any] | None = self.extra("parse")
         return converted if parse is None else parse(converted)
 
@@ -139,6 +142,8 @@ def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[GivenSetting
         raise SettingsError(f"cannot read the settings file {file}: {error.strerror}") from None
     except ValueError as error:
         raise SettingsError(f"{file} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{file} is not valid here: its values are nested too deeply") from None
     sections = {key.partition(".")[0] for key in known if "." in key}
     for name, value in document.items():
         if isinstance(value, dict) and name not in known and (value or name in sections):

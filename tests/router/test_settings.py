@@ -231,3 +231,15 @@ def test_names_of_pages_are_compared_without_regard_to_case():
     http = load_settings(flags=given).http
     assert http.hosts == ("broker.example", "::1", "*")
     assert http.origins == ("https://app.example:8443", "null")
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "x = " + "{a = " * 3000])
+def test_values_that_are_nested_too_deeply_are_refused(settings_file, text):
+    assert "nested too deeply" in refusal(settings_file(text))
+
+
+@pytest.mark.parametrize(
+    "text", ['data = "a\\u0000b"', 'definitions = "\\u0000"', '[listen]\namqp = ["\\u0000:1"]']
+)
+def test_texts_with_a_nul_are_refused(settings_file, text):
+    assert "not one with a NUL character" in refusal(settings_file(text))
