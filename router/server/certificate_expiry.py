@@ -4,13 +4,36 @@ Responsible for the few fields of X.509 (RFC 5280, 4.1) that precede the date, i
 here.
 """
 
+import os
 import re
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from leveret.router.store.files import open_regular
+
+LARGEST = 1 << 20  # characters of a file that are searched for the certificate
 
 _FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
+
+
+def read_certificate_end(path: str) -> int | None:
+    """Return when the certificate in a file expires, in seconds since the epoch; None if that is unknown.
+
+    A certificate that came through a pipe cannot be read again.
+    """
+    try:
+        descriptor = open_regular(Path(path), os.O_RDONLY)
+        with os.fdopen(descriptor, encoding="latin-1") as file:
+            return certificate_end(file.read(LARGEST))
+    except (OSError, ValueError) as error:
+        log = structlog.get_logger()
+        log.warning("expiry of the certificate is unknown", certificate=path, error=str(error))
+        return None
 
 
 def certificate_end(pem: str) -> int:

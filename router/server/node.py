@@ -5,14 +5,11 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from functools import cached_property
-from pathlib import Path
 
 from leveret import __version__
 from leveret.router.broker.broker import Broker
 from leveret.router.management.node import Listener, Measurements
 from leveret.router.server import os_metrics as machine
-from leveret.router.server.certificate_expiry import certificate_end
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.resource_monitor import ResourceMonitor
@@ -85,26 +82,17 @@ class ServerNode:
 
     def listeners(self) -> list[Listener]:
         """Return the addresses with listeners."""
-        end = self._certificate_end
         return [
             Listener(
                 PROTOCOLS.get(endpoint.name, endpoint.name),
                 address,
                 port,
                 tls=endpoint.tls is not None,
-                expires=end if endpoint.tls is not None else None,
+                expires=None if endpoint.tls is None else endpoint.tls.expires,
             )
             for endpoint in self._endpoints
             for address, port in (each.socket.getsockname()[:2] for each in endpoint.listeners)
         ]
-
-    @cached_property
-    def _certificate_end(self) -> int | None:
-        """Return when the certificate of the TLS listeners expires, in seconds since the epoch; None without
-        one.
-        """
-        path = self._broker.settings.tls.certificate
-        return certificate_end(Path(path).read_text()) if path else None
 
     def uptime(self) -> int:
         """Return the uptime in ms."""

@@ -1,11 +1,13 @@
 """The end of a certificate is found in its file."""
 
+import os
 from datetime import UTC, datetime
 
 import pytest
 import trustme
 
-from leveret.router.server.certificate_expiry import certificate_end
+from leveret.router.server import certificate_expiry
+from leveret.router.server.certificate_expiry import certificate_end, read_certificate_end
 
 AUTHORITY = trustme.CA()
 
@@ -35,3 +37,11 @@ def test_certificate_that_is_cut_off_is_refused():
     pem = AUTHORITY.cert_pem.bytes().decode().splitlines()
     with pytest.raises(ValueError, match=r"incomplete|unpack|padding"):
         certificate_end("\n".join([*pem[:3], pem[-1], ""]))
+
+
+def test_a_file_that_cannot_be_read_again_has_no_known_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(certificate_expiry, "LARGEST", 100)
+    AUTHORITY.cert_pem.write_to_path(str(tmp_path / "long"))
+    os.mkfifo(tmp_path / "fifo")  # as "--set tls.certificate=<(...)" of a shell
+    for name in ("long", "fifo", "missing", "."):
+        assert read_certificate_end(str(tmp_path / name)) is None
