@@ -36,6 +36,7 @@ from leveret.router.server.turn_meter import TurnMeter
 from leveret.router.settings import MEMORY, Settings
 from leveret.router.store.backend import StorageBackend, StorageError
 from leveret.router.store.journal.journal import DamageError, FormatError
+from leveret.router.store.lock import cannot_use
 from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.opening import DataDirectory
 from leveret.router.store.snapshot import remove_partial
@@ -173,10 +174,7 @@ def open_store(broker: Broker) -> StoreService | None:
     except (StorageError, MetadataError, DamageError, FormatError) as error:
         raise StartupError(str(error)) from None
     except OSError as error:
-        what = f": {error.filename}" if error.filename else ""
-        raise StartupError(
-            f"cannot use the data directory {broker.settings.data}: {error.strerror or error}{what}"
-        ) from None
+        raise StartupError(cannot_use(Path(broker.settings.data), error)) from None
 
 
 def open_backend(settings: Settings) -> StorageBackend:

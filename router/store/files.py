@@ -6,11 +6,13 @@ Responsible for the system calls. The caller chooses paths and handles failures.
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 Data = bytes | bytearray
+LARGEST = 1 << 32  # bytes; a journal file has up to 2 GiB and the rest of its last batch
 
 
 class Files(Protocol):
@@ -79,7 +81,7 @@ class DiskFiles:
         return descriptor
 
     def open(self, path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return open_regular(path, os.O_RDWR)
 
     def write(self, descriptor: int, data: Data, offset: int) -> None:
         view = memoryview(data)
@@ -111,7 +113,8 @@ class DiskFiles:
 
     def replace(self, path: Path, data: Data) -> None:
         temporary = path.with_name(path.name + ".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        temporary.unlink(missing_ok=True)  # rather than follow a link, or wait for the reader of a FIFO
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             self.write(descriptor, data, 0)
             os.fsync(descriptor)
@@ -149,13 +152,24 @@ class DiskFiles:
             return ()
 
 
+def open_regular(path: Path, flags: int, mode: int = 0o640) -> int:
+    """Open a regular file; return its descriptor. Raises OSError for a FIFO or a device, without waiting."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
 def read_whole(files: Files, descriptor: int) -> bytes:
-    """Return the content of a file."""
+    """Return the content of a file. Raises OSError for one that is larger than any file of the store."""
     pieces = []
     offset = 0
     while piece := files.read(descriptor, 1 << 24, offset):
         pieces.append(piece)
         offset += len(piece)
+        if offset > LARGEST:
+            raise OSError(errno.EFBIG, f"a file of more than {LARGEST >> 30} GiB is none of the store's")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

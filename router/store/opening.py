@@ -18,7 +18,7 @@ from leveret.router.store.files import DiskFiles, Files
 from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.journal.records import ID_MAX
 from leveret.router.store.journal.recovery import Recovered, ReportProgress, ignore_progress, recover
-from leveret.router.store.lock import DataDirectoryError, Lock
+from leveret.router.store.lock import DataDirectoryError, Lock, cannot_use
 from leveret.router.store.message_restore import MessageRestorer
 from leveret.router.store.metadata.database import Metadata
 from leveret.router.store.metadata.reading import MetadataError
@@ -50,7 +50,7 @@ class DataDirectory:
             for name in ("journal", "segments", "transient", "streams"):
                 (path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
+            raise DataDirectoryError(cannot_use(path, error)) from None
         self.lock = Lock(path)
         try:
             must_have_metadata(self.files, path)
@@ -114,7 +114,7 @@ def read(backend: StorageBackend, progress: ReportProgress = ignore_progress) ->
         for queue in recovered.queues.values():
             queue.delivered = queue.next_position
     paths = backend.files.list(backend.path / "segments")
-    segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
+    segments = sorted(int(path.stem) for path in paths if path.stem.isdecimal())
     _check_segments(backend, recovered)
     streams = stream_files(backend.files, backend.path)
     return Opened(recovered, backend.metadata.next_queue_id(), segments, streams)

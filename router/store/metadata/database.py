@@ -21,6 +21,7 @@ from leveret.router.store.metadata.reading import MetadataError, StoredMetadata
 from leveret.router.store.metadata.statements import Statement
 
 FORMAT = 4
+NEEDED = 1 << 18  # bytes of free space that SQLite may need to open the database, with its log and index
 _IDS = "SELECT id FROM queues UNION ALL SELECT id FROM windows"
 
 # The table `windows` has the ids of exchanges with notes, such as those of a deduplication cache. An earlier
@@ -96,7 +97,7 @@ class Metadata(StoredMetadata):
         try:
             self._connection = _open(path)
         except sqlite3.Error as error:
-            raise MetadataError(f"{path} cannot be used: {error}") from None
+            raise MetadataError(f"{path} cannot be used: {error}{_if_full(path, error)}") from None
 
     def commit(self, statements: Iterable[Statement], *, with_batch: bool = False) -> None:
         connection = self._connection
@@ -165,3 +166,14 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _if_full(path: Path, error: sqlite3.Error) -> str:
+    """Return the rest of an error's text if SQLite found no space: its own text may not say so."""
+    kind = error.sqlite_errorcode & 0xFF
+    with suppress(OSError):
+        found = os.statvfs(path.parent)
+        free = found.f_bavail * found.f_frsize
+        if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL) and free < NEEDED:
+            return f"; the file system has {free} bytes of free space, and SQLite needs some"
+    return ""

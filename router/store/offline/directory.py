@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from leveret.protocol.amqp.table import Table
 from leveret.router.broker.broker import Broker
 from leveret.router.settings import Settings
-from leveret.router.store.files import Data, DiskFiles
+from leveret.router.store.files import Data, DiskFiles, open_regular
 from leveret.router.store.lock import DataDirectoryError, Lock
 from leveret.router.store.metadata.bad_rows import BadRow, BadRows, RowId, shown_text
 from leveret.router.store.metadata.database import Metadata
@@ -25,6 +25,8 @@ from leveret.router.store.metadata.statements import QueueRow
 from leveret.router.store.opening import METADATA, must_have_metadata
 from leveret.router.store.streams.files import stream_files
 
+SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html 1.3.1
+
 
 class ReadOnlyFiles(DiskFiles):
     """``Files`` that change nothing: writes are refused, and syncs are not needed."""
@@ -32,7 +34,7 @@ class ReadOnlyFiles(DiskFiles):
     def open(self, path: Path) -> int:
         if path.is_dir():  # a directory can be opened, and the error of reading it has no name
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_regular(path, os.O_RDONLY)
 
     def create(self, path: Path, size: int) -> int:
         raise _refused(path)
@@ -101,10 +103,10 @@ def _refused(path: Path) -> OSError:
 
 
 def lock(path: Path) -> Lock:
-    """Acquire the lock of an existing data directory. Raises DataDirectoryError."""
+    """Acquire the lock of an existing data directory, which may be read-only. Raises DataDirectoryError."""
     if not any((path / name).exists() for name in (METADATA, "journal", "checkpoint")):
         raise DataDirectoryError(f"{path} is no data directory of leveret")
-    return Lock(path)
+    return Lock(path, may_read_only=True)
 
 
 def read_metadata(path: Path) -> tuple[list[QueueRow], list[str]]:
@@ -162,6 +164,7 @@ def reindexed_metadata(path: Path) -> bytes | None:
 @contextmanager
 def _copied_metadata(path: Path) -> Iterator[Path]:
     original = path / METADATA
+    _must_be_database(original)
     with TemporaryDirectory(prefix="leveret-") as directory:
         copy = Path(directory) / METADATA
         for suffix in ("", "-wal"):
@@ -174,6 +177,14 @@ def _copied_metadata(path: Path) -> Iterator[Path]:
             if isinstance(error, sqlite3.Error):
                 text = f"{original} cannot be read: {text}"
             raise MetadataError(text) from None
+
+
+def _must_be_database(path: Path) -> None:
+    """Raise MetadataError if a file does not begin as a database does: copying it might fill the disk."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
+                raise MetadataError(f"{path} cannot be used: file is not a database")
 
 
 def _read(copy: Path, streams: Collection[int]) -> tuple[list[QueueRow], list[str]]:
