@@ -10,8 +10,9 @@ Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and for the e
 from enum import Enum, auto
 from struct import Struct
 
+from leveret.protocol.amqp.ack_reader import ACK, ACK_HEAD, read_acks
 from leveret.protocol.amqp.codec import decode_method
-from leveret.protocol.amqp.command import Acks, Command, Heartbeat
+from leveret.protocol.amqp.command import Command, Heartbeat
 from leveret.protocol.amqp.constants import (
     FRAME_BODY,
     FRAME_HEADER,
@@ -34,10 +35,8 @@ from leveret.protocol.errors import (
 )
 
 END = 0xCE
-ACK = b"\x00\x3c\x00\x50"
 CLOSES = (b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x33")  # connection.close and connection.close-ok
 ACK_ARGUMENTS = Struct(">QB")
-ACK_END = Struct(">QBB")  # and the octet that ends the frame
 PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
     FRAME_METHOD: (4, 0xFFFFFFFF),
     FRAME_HEADER: (12, 0xFFFFFFFF),
@@ -64,9 +63,9 @@ class CommandReader:
     """A parser from a byte stream to ``(channel, command)`` pairs.
 
     With ``together`` consecutive publishes with the same route are one command, ``Publishes``, and
-    consecutive acknowledgements are one ``Acks``. ``frame_max`` is the largest frame in bytes (0: no limit),
-    ``body_max`` the largest body in bytes. ``contents_max`` is the number of contents that may be incomplete
-    at a time.
+    consecutive acknowledgements are one ``Acks`` for each channel. ``frame_max`` is the largest frame in
+    bytes (0: no limit), ``body_max`` the largest body in bytes. ``contents_max`` is the number of contents
+    that may be incomplete at a time.
 
     A fault is kept in ``error`` until the commands before it are handled. Nothing is read as long as
     ``error`` is set; after a caller has reset it, reading continues after the faulty frame.
@@ -224,7 +223,7 @@ class CommandReader:
         elif len(rest) >= HEAD:
             self._need += FRAME.unpack_from(rest)[2] + 1
 
-    def _read(self, data: bytes, commands: list[tuple[int, Command]], position: int = 0) -> int:  # noqa: PLR0912, PLR0915 - no calls
+    def _read(self, data: bytes, commands: list[tuple[int, Command]], position: int = 0) -> int:  # noqa: PLR0912 - no calls
         """Append the commands of all whole frames; return the offset of the first frame that was not read."""
         frame, append, publishes = FRAME.unpack_from, commands.append, self._publishes.read
         partial, together = self._partial, self._together
@@ -259,19 +258,11 @@ class CommandReader:
                             continue
                     elif size == 13 and data.startswith(ack, start):
                         tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)
-                        alike = data[position : start + 4]
-                        position = after
-                        if bit or not together or not data.startswith(alike, position):
+                        if together and not bit and data.startswith(ACK_HEAD, after + 3):
+                            position = read_acks(data, position, partial, commands)
+                        else:
                             append((channel, BasicAck(tag, bool(bit & 1))))
-                            continue
-                        tags = [tag]
-                        while length - position >= 21 and data.startswith(alike, position):
-                            tag, bit, end = ACK_END.unpack_from(data, position + 11)
-                            if bit or end != END:
-                                break
-                            tags.append(tag)
-                            position += 21
-                        append((channel, Acks(tags)))
+                            position = after
                         continue
                 command = self._frame(data, kind, channel, position, last)
                 position = after

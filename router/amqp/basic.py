@@ -3,7 +3,7 @@
 from secrets import token_urlsafe
 
 from leveret.protocol.amqp import methods as m
-from leveret.protocol.amqp.command import Acks, Oversized
+from leveret.protocol.amqp.command import Oversized
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.amqp.channel import Channel
 
@@ -51,10 +51,6 @@ def get(channel: Channel, method: m.BasicGet) -> m.BasicGetEmpty | None:
 
 def ack(channel: Channel, method: m.BasicAck) -> None:
     channel.session.ack(method.delivery_tag, multiple=method.multiple)
-
-
-def ack_each(channel: Channel, acks: Acks) -> None:
-    channel.session.ack_each(acks.tags)
 
 
 def nack(channel: Channel, method: m.BasicNack) -> None:

@@ -1,8 +1,8 @@
 """The commands on an open channel: the table of handlers, and sending replies.
 
 A handler is a function of the channel and the command, in the file of its class; it returns the reply or
-None. Not for publishes, which the connection passes to the session directly, nor for opening and closing
-channels (see ``channels``).
+None. Not for publishes and acknowledgements, which the connection passes to the session directly, nor for
+opening and closing channels (see ``channels``).
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from leveret.protocol.amqp import methods as m
-from leveret.protocol.amqp.command import Acks, Command, Oversized
+from leveret.protocol.amqp.command import Command, Oversized
 from leveret.protocol.errors import CommandInvalid
 from leveret.router.amqp import access, basic, channel_class, exchange, queue, tx
 from leveret.router.amqp.channel import Channel
@@ -34,7 +34,6 @@ HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
     m.BasicCancel: basic.cancel,
     m.BasicGet: basic.get,
     m.BasicAck: basic.ack,
-    Acks: basic.ack_each,
     m.BasicNack: basic.nack,
     m.BasicReject: basic.reject,
     m.BasicRecover: basic.recover,
@@ -46,7 +45,7 @@ HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
     m.TxRollback: tx.rollback,
 }
 
-SETTLEMENTS = frozenset((m.BasicAck, Acks, m.BasicNack, m.BasicReject))  # which have no reply
+SETTLEMENTS = frozenset((m.BasicAck, m.BasicNack, m.BasicReject))  # which have no reply
 DECLARATIONS = frozenset((m.ExchangeDeclare, m.ExchangeBind, m.QueueDeclare, m.QueueBind))
 
 

@@ -139,6 +139,8 @@ class AmqpConnection(AmqpHandshake):
                     session.publish_all(command.messages, command.size)
                 elif type(command) is m.BasicAck:
                     session.ack(command.delivery_tag, multiple=command.multiple)
+                elif type(command) is Acks:
+                    session.ack_all(command.tags)
                 else:
                     answer = handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():

@@ -80,6 +80,7 @@ class Session:
         self.publish = self.incoming.publish
         self.publish_all = self.incoming.publish_all
         self.ack = self.settling.ack
+        self.ack_all = self.settling.ack_all
         broker.churn.channel_created += 1
         vhost.sessions[self] = None
         vhost.firehose.join(self)

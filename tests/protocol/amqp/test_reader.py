@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.ack_reader import ACK_HEAD
 from leveret.protocol.amqp.codec import encode_method, method_frame
 from leveret.protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized, Publishes
 from leveret.protocol.amqp.incomplete_content import LARGE
@@ -583,6 +584,41 @@ def test_acknowledgements_of_single_messages_are_one_command_on_their_channel():
     stream += method_frame(2, m.BasicAck(1)) + method_frame(1, m.BasicAck(12, multiple=True))
     commands, _ = read(stream, together=True)
     assert commands == [(1, Acks([5, 4, 9])), (2, m.BasicAck(1)), (1, m.BasicAck(12, multiple=True))]
+
+
+def test_acknowledgements_on_several_channels_are_one_command_on_each():
+    acks = [(1, 5), (2, 1), (3, 7), (1, 4), (2, 2)]
+    commands, _ = read(b"".join(method_frame(number, m.BasicAck(tag)) for number, tag in acks), together=True)
+    assert commands == [(1, Acks([5, 4])), (2, Acks([1, 2])), (3, m.BasicAck(7))]
+
+
+ACKS = st.tuples(st.integers(0, 3), st.integers(0, 9), st.sampled_from([0, 0, 0, 0, 1, 2])).map(
+    lambda drawn: b"\x01%b%b%b%c\xce" % (drawn[0].to_bytes(2), ACK_HEAD, drawn[1].to_bytes(8), drawn[2])
+)
+BESIDE = [
+    publish(1, b"a"),
+    publish(2, b"a")[:-10],
+    method_frame(3, m.BasicNack(1)),
+    HEARTBEAT,
+    b"\x01",
+    b"\xce",
+]
+
+
+@given(st.lists(ACKS | st.sampled_from(BESIDE), max_size=12).map(b"".join), st.integers(1, 100))
+def test_acknowledgements_are_read_on_each_channel_as_they_are_frame_by_frame(stream, steps):
+    made = reader(together=True)
+    commands = []
+    for start in range(0, len(stream), steps):
+        commands += made.receive(stream[start : start + steps])
+    one_by_one, other = read(stream)
+    for number in range(4):
+        found, expected = (
+            [shown for channel, shown in all_shown(each) if channel == number]
+            for each in (commands, one_by_one)
+        )
+        assert found == expected
+    assert str(made.error) == str(other.error)
 
 
 def test_an_acknowledgement_that_is_not_complete_yet_waits():

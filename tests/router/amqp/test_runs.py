@@ -3,6 +3,7 @@
 import pytest
 
 from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
 from tests.router.amqp.client import Content, publish
 
 BODIES = [b"1", b"2", b"3", b"4"]
@@ -158,3 +159,34 @@ def test_acks_in_a_transaction_wait_for_its_commit(connect, world):
     client.send(*[publish("q", body) for body in BODIES], m.TxCommit())
     client.send(m.BasicAck(1), m.BasicAck(2), m.TxRollback(), m.BasicAck(1), m.TxCommit())
     assert world.vhost.queues["q"].unacked == 3
+
+
+@pytest.fixture
+def consumers(connect):
+    """A client with the queues q1, q2 and q3, of each of which it holds four messages on a channel."""
+    client = connect()
+    for number in (2, 3):
+        client.do(m.ChannelOpen(), channel=number)
+    for number, name in enumerate(("q1", "q2", "q3"), 1):
+        client.do(m.QueueDeclare(name), m.BasicQos(0, 4), m.BasicConsume(name, "t"), channel=number)
+    for name in ("q1", "q2", "q3"):
+        client.send(*[publish(name, body) for body in [*BODIES, b"5"]])
+    return client
+
+
+def send_acks(client, *acks):
+    client.send_raw(b"".join(method_frame(number, m.BasicAck(tag)) for number, tag in acks))
+
+
+def test_acks_on_several_channels_in_turn_settle_what_each_names(consumers, world):
+    send_acks(consumers, (1, 1), (2, 4), (3, 1), (1, 3), (2, 2), (3, 2), (3, 3), (3, 4))
+    unacked = [world.vhost.queues[f"q{number}"].unacked for number in (1, 2, 3)]
+    assert unacked == [3, 3, 1]  # two, two and four are settled, and each consumer has room for the fifth
+
+
+def test_a_tag_that_is_not_held_ends_its_channel_and_no_other(consumers, world):
+    send_acks(consumers, (1, 1), (2, 1), (1, 9), (2, 2), (1, 2), (2, 3))
+    assert sorted(consumers.transport.connection.channels.open) == [2, 3]
+    ready = [[entry.message.body for entry in world.vhost.queues[f"q{number}"].ready] for number in (1, 2)]
+    assert ready == [[b"2", b"3", b"4", b"5"], []]
+    assert world.vhost.queues["q2"].unacked == 2
