@@ -10,7 +10,13 @@ from msgspec import Struct, field
 from leveret.protocol.amqp.message import Frames, Message
 from leveret.router.queue.entry import Entry
 from leveret.router.store.batch import Log, Touched
-from leveret.router.store.journal.records import Target, pack_publish, pack_publish_to_one
+from leveret.router.store.journal.records import (
+    BEFORE_ROUTE,
+    PUBLISH,
+    Target,
+    pack_publish,
+    pack_publish_to_one,
+)
 from leveret.router.store.queue_log import StoredQueueLog
 from leveret.router.store.streams.log import StoredStreamLog
 
@@ -61,12 +67,18 @@ def pack_each(publishes: Sequence[Publish], offset: int) -> Packed:
         if entry.stored:
             position, expires = entry.position, entry.expires
             fresh[log] = position + 1
-            target = log.id, position, expires + offset if expires else 0
+            deadline = expires + offset if expires else 0
             if message is not after and not targets:  # a message to one queue, as most are
                 route, frames = message.route, message.frames
-                parts += (pack_publish_to_one(*target, len(route), len(frames)), route, frames)
+                size = len(route)
+                length = BEFORE_ROUTE + size + len(frames)
+                parts += (
+                    pack_publish_to_one(length, PUBLISH, 1, log.id, position, deadline, size),
+                    route,
+                    frames,
+                )
                 continue
-            targets.append(target)
+            targets.append((log.id, position, deadline))
         if targets and message is not after:
             parts += pack_publish(targets, message.route, message.frames)
             targets = []

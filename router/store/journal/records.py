@@ -39,8 +39,10 @@ _COUNT = Struct(">I")
 _TARGET = Struct(">QQQ")
 _ROUTE = Struct(">H")
 _PUBLISH_1 = Struct(">IBIQQQH")  # all before the route, of a publish to one queue, the usual case
-_pack_publish_1 = _PUBLISH_1.pack
-_BEFORE_ROUTE = _PUBLISH_1.size - 4  # bytes that the length counts
+# Its arguments are the length, PUBLISH, 1, queue id, position, deadline and the bytes of the route. It is no
+# function of its own, because it is called once a message.
+pack_publish_to_one = _PUBLISH_1.pack
+BEFORE_ROUTE = _PUBLISH_1.size - 4  # bytes of it that the length counts
 _PROGRESS = Struct(">IBQQI")
 _PROGRESS_1 = Struct(">IBQQIQI")  # with one range, the usual case
 _PROGRESS_1_LENGTH = _PROGRESS_1.size - 4
@@ -127,17 +129,13 @@ def pack_publish(
 ) -> tuple[bytes, bytes, bytes | bytearray]:
     """Return a publish record, in pieces so that the body is not copied."""
     if len(targets) == 1:
-        return pack_publish_to_one(*targets[0], len(route), len(frames)), route, frames
+        length = BEFORE_ROUTE + len(route) + len(frames)
+        return pack_publish_to_one(length, PUBLISH, 1, *targets[0], len(route)), route, frames
     length = 1 + _COUNT.size + _TARGET.size * len(targets) + _ROUTE.size + len(route) + len(frames)
     head = [_HEAD.pack(length, PUBLISH), _COUNT.pack(len(targets))]
     head += [_TARGET.pack(*target) for target in targets]
     head.append(_ROUTE.pack(len(route)))
     return b"".join(head), route, frames
-
-
-def pack_publish_to_one(queue_id: int, position: int, deadline: int, route: int, frames: int) -> bytes:
-    """Return the head of a publish record to one queue; ``route`` and ``frames`` are their lengths."""
-    return _pack_publish_1(_BEFORE_ROUTE + route + frames, PUBLISH, 1, queue_id, position, deadline, route)
 
 
 def pack_progress(queue_id: int, delivered: int, settled: Sequence[Range]) -> bytes:

@@ -25,10 +25,10 @@ def packer(monkeypatch):
     class Packer:
         mended = False
 
-        def pack(self, queue_id, position, deadline, route, frames):
-            if not self.mended and position == 1:
+        def pack(self, *head):
+            if not self.mended and head[4] == 1:  # its position
                 raise OverflowError("too large")
-            return pack(queue_id, position, deadline, route, frames)
+            return pack(*head)
 
     pack, packer = packing.pack_publish_to_one, Packer()
     monkeypatch.setattr(packing, "pack_publish_to_one", packer.pack)
