@@ -11,7 +11,6 @@ from typing import Any
 
 import trio
 
-from leveret.router.server.certificate_expiry import read_certificate_end
 from leveret.router.server.places import LogRefusal, Places, log_each_refusal
 from leveret.router.settings import Tls
 from leveret.router.values.network_errors import explain
@@ -184,6 +183,9 @@ class ListenerTls:
 
     def __init__(self, settings: Tls, log_refusal: LogRefusal = log_each_refusal) -> None:
         """Load the certificates. Raises TlsError."""
+        # Most brokers have no TLS.
+        from leveret.router.server.certificate_expiry import read_certificate_end  # noqa: PLC0415
+
         self._context = make_context(settings)
         self.expires = read_certificate_end(settings.certificate)  # seconds since the epoch
         self._login_from = settings.login_from

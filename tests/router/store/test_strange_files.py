@@ -80,7 +80,7 @@ def start(data: Path) -> str | None:
     except StartupError as error:
         return str(error)
     assert store is not None
-    store._directory.close(clean=False)
+    store._backend.close(clean=False)
     return None
 
 
