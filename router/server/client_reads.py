@@ -18,7 +18,8 @@ SKIPPED = 64  # answered turns at most between two attempts
 
 class ClientReads:
     """Reads of one client. After a turn that sent data to the client, a read is attempted without waiting.
-    After each attempt without data, the next 1, 2, 4 ... such turns are skipped.
+    After each attempt without data, the next 1, 2, 4 ... such turns are skipped. Until its login a client
+    takes turns with others.
     """
 
     __slots__ = ("_driver", "_in_a_row", "_outbox", "_peer", "_sends", "_skip", "_stream", "_until", "_vain")
@@ -50,7 +51,12 @@ class ClientReads:
                     return data
                 self._skip, self._vain = self._vain, min(2 * self._vain, SKIPPED)
         self._in_a_row = 0
-        return await self._peer.receive(self._stream, size)
+        received = await self._peer.receive(self._stream, size)
+        if self._peer.occupant is not None and self._peer.occupant.waiting:
+            await self._peer.occupant.take_turn()
+            if self._outbox.closed:
+                return b""
+        return received
 
     def _may_go_on(self) -> bool:
         """Return True if one more read and its turn may run before other tasks do."""

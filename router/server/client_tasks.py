@@ -88,6 +88,8 @@ async def serve_client(
                 with outbox.open:
                     await _read(stream, peer, outbox, connection, driver)
             finally:
+                if peer.occupant is not None:
+                    await peer.occupant.take_turn()
                 if not connection.finished:
                     with _batch(driver, connection, f"the end of {peer.name}"):
                         connection.lost()

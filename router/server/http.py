@@ -185,12 +185,14 @@ class _Conversation:
                         due = scope.deadline = trio.current_time() + self._request_timeout
                         self._site.idle.discard(scope)
                     data = bytes(await self._stream.receive_some(self._read_size))
+                    await self._guest.take_turn()
                     if spoken := self._first_bytes.other(data):
                         return self._refuse_protocol(spoken), math.inf
                     wire.receive(data)
                 return pending, min(due, trio.current_time() + self._request_timeout)
             finally:
                 self._site.idle.discard(scope)
+        await self._guest.take_turn()
         return None if wire.idle else (wire.interrupt(HttpError(408)), due)
 
     def _refuse_protocol(self, spoken: str) -> PendingRequest:
@@ -328,12 +330,16 @@ class _Conversation:
             event = trio.Event()
             step.notify = event.set
             with trio.move_on_after(self._request_timeout), self._waiting() if step.login else nullcontext():
-                while not event.is_set():
-                    with trio.move_on_after(DISCONNECT_CHECK):
-                        await event.wait()
-                    if self._peer.has_disconnected():
-                        raise trio.BrokenResourceError("the client disconnected before the response")
+                await self._wait_for(event)
             await self._take_turn()
+
+    async def _wait_for(self, event: trio.Event) -> None:
+        """Wait for an event. Raises BrokenResourceError if the client disconnects."""
+        while not event.is_set():
+            with trio.move_on_after(DISCONNECT_CHECK):
+                await event.wait()
+            if self._peer.has_disconnected():
+                raise trio.BrokenResourceError("the client disconnected before the response")
 
     async def _take_turn(self) -> None:
         """Wait for a turn of long answers: all their first slices would run in one round of the loop."""
@@ -346,15 +352,9 @@ class _Conversation:
 
         Raises HttpError 503 if no other response ends within the timeout of a request.
         """
-        memory = self._site.responses
         while not self._share.grow(size):
-            ended = memory.ended
             with trio.move_on_after(self._request_timeout) as scope:
-                while not ended.is_set():
-                    with trio.move_on_after(DISCONNECT_CHECK):
-                        await ended.wait()
-                    if self._peer.has_disconnected():
-                        raise trio.BrokenResourceError("the client disconnected before the response")
+                await self._wait_for(self._site.responses.ended)
             if scope.cancelled_caught:
                 raise HttpError(503, "too many large responses are being sent; try again", RETRY)
 

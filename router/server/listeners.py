@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from leveret.protocol.recognition import wrong_port
+from leveret.router.server.newcomer_turns import NewcomerTurns
 from leveret.router.server.places import LogRefusal, Occupant, Places, log_each_refusal
 from leveret.router.server.socket_peer import SocketPeer, find_peer, show
 from leveret.router.server.tls import ListenerTls
@@ -112,6 +113,7 @@ class Endpoint(Struct, frozen=True):
                     self.log_refusal(TLS_FAILED, reason, peer.name)
                     await _send_last(stream, plain_answer(spoken, reason))
                     return
+                await occupant.take_turn()
                 await secured.do_handshake()
         except trio.TooSlowError:
             self.log_refusal(TLS_FAILED, "it timed out", peer.name)
@@ -154,14 +156,16 @@ async def accept_all(
     have left.
     """
     places = Places(most, log_refusal)
+    turns = NewcomerTurns()
 
     async def serve_client(endpoint: Endpoint, stream: trio.SocketStream) -> None:
         try:
+            await turns.take()
             peer = find_peer(stream.socket)
             if peer is None:
                 return
             with trio.CancelScope() as scope:
-                occupant = Occupant(peer.name, peer.ends.peer[0], scope.cancel)
+                occupant = Occupant(peer.name, peer.ends.peer[0], scope.cancel, turns)
                 with places.take(occupant) as taken:
                     if not taken:
                         places.refuse(peer.name)
@@ -173,14 +177,17 @@ async def accept_all(
         finally:
             stream.socket.close()  # immediately; already closed if its client was served
 
-    async with trio.open_nursery() as clients:
-        with accepting.scope:
-            async with trio.open_nursery() as doors:
-                for endpoint in endpoints:
-                    for listener in endpoint.listeners:
-                        doors.start_soon(_accept, listener, clients, partial(serve_client, endpoint))
-                await trio.sleep_forever()
-        accepting.closed.set()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turns.run)
+        async with trio.open_nursery() as clients:
+            with accepting.scope:
+                async with trio.open_nursery() as doors:
+                    for endpoint in endpoints:
+                        for listener in endpoint.listeners:
+                            doors.start_soon(_accept, listener, clients, partial(serve_client, endpoint))
+                    await trio.sleep_forever()
+            accepting.closed.set()
+        nursery.cancel_scope.cancel()
     accepting.all_left.set()
 
 

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
+import trio
 
 from leveret.router.auth import client_network, client_site
+from leveret.router.server.newcomer_turns import NewcomerTurns
 
 LogRefusal = Callable[[str, str, str], None]  # event, reason and the client's address
 
@@ -29,9 +31,13 @@ def log_each_refusal(event: str, reason: str, peer: str) -> None:
 class Occupant:
     """One connection as a holder of places; it is waiting at first. ``leave`` closes the connection."""
 
-    __slots__ = ("_leave", "name", "network", "places", "waiting")
+    __slots__ = ("_leave", "_turns", "name", "network", "places", "waiting")
 
-    def __init__(self, name: str, host: str, leave: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, host: str, leave: Callable[[], None], turns: NewcomerTurns | None = None
+    ) -> None:
+        """While it is waiting, the connection shares ``turns`` with all others that are."""
+        self._turns = turns
         self.name = name
         self.network = client_network(host)
         self.waiting = True
@@ -43,6 +49,14 @@ class Occupant:
         self.waiting = True
         for places in self.places:
             places.mark_waiting(self)
+
+    async def take_turn(self) -> None:
+        """Wait for a turn if the connection is waiting, even when cancelled. Call this before the work for
+        received bytes and for the end of the connection.
+        """
+        if self.waiting and self._turns is not None:
+            with trio.CancelScope(shield=True):
+                await self._turns.take()
 
     def engage(self) -> None:
         """Mark the connection as engaged, so that it is not closed for another."""

@@ -6,6 +6,7 @@ import socket
 import trio
 
 from leveret.router.server.listeners import ACCEPT_BATCH, AcceptState, Endpoint, accept_all
+from leveret.router.server.newcomer_turns import MOST
 from leveret.router.server.places import Places
 from tests.router.server.client import Client
 from tests.router.server.process import Leveret, leveret
@@ -38,13 +39,13 @@ async def turns(count: int) -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def test_all_that_wait_come_in_at_once(nursery, logged):
+async def test_all_that_wait_are_accepted_at_once_and_served_some_in_each_round(nursery, logged):
     door = Doorman()
     await door.endpoint.open()
     port = int(door.endpoint.urls[0].rpartition(":")[2])
     waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(ACCEPT_BATCH)]
     nursery.start_soon(accept_all, [door.endpoint], door.accepting)
-    await turns(8)
+    await turns(ACCEPT_BATCH // MOST + 8)
     assert door.served == ACCEPT_BATCH
     for each in waiting:
         each.close()
