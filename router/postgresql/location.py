@@ -3,6 +3,7 @@
 Responsible for the session settings, and for what a commit promises: on one machine, or on a quorum.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from leveret.router.store.backend import StorageError
+
+# Whatever fails is an exception here, and the caller logs it.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 Connection = psycopg.Connection[Any]
 Statement = tuple[str, Sequence[Any]]  # SQL with %s, and its parameters
