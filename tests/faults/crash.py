@@ -1,11 +1,12 @@
 """Crash a broker again and again, and look each time whether it kept its promises.
 
-    python -m tests.faults.crash --cycles 1000 --seed 1
+    python -m tests.faults.crash --cycles 1000 --seed 1 [--store postgresql]
 
 A cycle: clients work, the broker is killed (or, now and then, stopped), started, killed again soon after or
 while it still starts, and started once more; then everything in its queues is looked at. A data directory
-lives through several cycles. The choices are drawn from the seed; the moments are those of the machine, so
-that a failure may need some repeating.
+lives through several cycles. With ``--store postgresql`` there is a PostgreSQL with a synchronous standby
+instead of the directory, and one of the servers is killed where otherwise the disk fails. The choices are
+drawn from the seed; the moments are those of the machine, so that a failure may need some repeating.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,16 +29,18 @@ from tests.faults.client import LOST, Failed, FaultClient, found_of
 from tests.faults.model import Found, Model, Publication
 from tests.faults.topology import ARGUMENTS, CHAINS, KEEPS_ALL, ORDERED
 from tests.faults.workload import declare, numbers, run
+from tests.postgresql import PostgresPair, running_pair
 
 LIFE = 6  # cycles a data directory lives through
 PATIENCE = 30  # seconds until a broker that hangs counts as failed
 
 
 class Life:
-    """One data directory from its beginning, through several cycles."""
+    """One data directory, or schema of a PostgreSQL, from its beginning, through several cycles."""
 
-    def __init__(self, directory: Path, random: Random) -> None:
+    def __init__(self, directory: Path, random: Random, servers: PostgresPair | None = None) -> None:
         self.random = random
+        self.servers = servers
         self.model = Model(CHAINS, KEEPS_ALL)
         self.streamed = streams.StreamModel()
         options = ["--log-level", "error", "--set", "queue.default_delivery_limit=-1"]
@@ -45,7 +49,9 @@ class Life:
             options += ["--set", "store.journal_size=65536"]
         if random.random() < 0.5:
             options += ["--set", "store.memory=1"]  # whatever can be on disk is
-        if random.random() < 0.3:  # a process that is killed loses nothing by it
+        if servers is not None:
+            options += ["--store", servers.primary.dsn(), "--set", f"store.schema=life_{next(numbers)}"]
+        elif random.random() < 0.3:  # a process that is killed loses nothing by it
             options += ["--set", "store.sync=interval", "--set", "store.sync_interval=20"]
         self.broker = Broker(directory / "data", *options)
         self.story: list[str] = [" ".join(options)]
@@ -97,6 +103,9 @@ class Life:
     async def _sicken(self) -> None:
         """Have the disk fail, and mostly recover: what was not written is written again after a second."""
         broker, random = self.broker, self.random
+        if self.servers is not None:
+            await self._kill_server(self.servers)
+            return
         broker.fail_writes(True)
         failing = random.choice((0.05, 0.5, 1.5)) * random.random()
         self.story.append(f"the disk failed for {failing:.3f} s")
@@ -105,6 +114,16 @@ class Life:
             broker.fail_writes(False)
             await trio.sleep(random.uniform(0, 1.5))
             self.story.append("and recovered")
+
+    async def _kill_server(self, servers: PostgresPair) -> None:
+        """Kill the primary, or its standby, without which no commit ends; start it again after a while."""
+        server = self.random.choice((servers.primary, servers.primary, servers.standby))
+        self.story.append(f"the {server.directory.name} was killed")
+        server.kill()
+        await trio.sleep(self.random.choice((0.05, 0.5, 1.5)) * self.random.random())
+        await trio.to_thread.run_sync(server.start)
+        await trio.sleep(self.random.uniform(0, 1.5))
+        self.story.append("and started")
 
     async def _restart(self) -> int:
         broker, random = self.broker, self.random
@@ -231,15 +250,18 @@ async def until_lost(task: Callable[..., Awaitable[None]], *args: object) -> Non
                 raise
 
 
-async def crash(cycles: int, seed: int, seconds: float = 0) -> list[str]:
-    """Run so many cycles, at most so long if that is not 0; return the stories of those that failed."""
+async def crash(cycles: int, seed: int, seconds: float = 0, servers: PostgresPair | None = None) -> list[str]:
+    """Run so many cycles, at most so long if that is not 0; return the stories of those that failed.
+
+    ``servers`` hold the store if it is not a data directory.
+    """
     failures = []
     end = time.monotonic() + seconds if seconds else float("inf")
     done = 0
     while done < cycles and time.monotonic() < end:
         first = seed + done
         with tempfile.TemporaryDirectory(prefix="leveret-crash-", ignore_cleanup_errors=True) as directory:
-            life = Life(Path(directory), Random(first))
+            life = Life(Path(directory), Random(first), servers)
             try:
                 for _ in range(min(LIFE, cycles - done)):
                     done += 1
@@ -274,8 +296,10 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0, help="stop after so many seconds")
+    parser.add_argument("--store", choices=["directory", "postgresql"], default="directory")
     given = parser.parse_args()
-    sys.exit(bool(trio.run(crash, given.cycles, given.seed, given.seconds)))
+    with running_pair() if given.store == "postgresql" else nullcontext() as servers:
+        sys.exit(bool(trio.run(crash, given.cycles, given.seed, given.seconds, servers)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The fence: however appends end, and whoever takes over, one broker owns each position, and nothing is lost."""
+"""The fence: however commits end and brokers take over, each position has one owner, and nothing is lost."""
 
 from dataclasses import dataclass, field
 from itertools import count
@@ -154,7 +154,7 @@ def test_commits_that_the_server_has_lost_end_the_owner(
     session = Ambiguous(location, newest)
     session.commit()
     session.end = "lost after"
-    with pytest.raises(AppendError, match="the connection to .* was lost"):
+    with pytest.raises(AppendError, match=r"the connection to .* was lost"):
         session.commit()
     execute(observer, "DELETE FROM fence_0_1 WHERE position >= %s", (newest.position + 1,))
     for _ in range(2):
