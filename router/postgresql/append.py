@@ -21,10 +21,18 @@ from psycopg import errors
 
 from leveret.router.postgresql import fence
 from leveret.router.postgresql.fence import Newest, session_name
-from leveret.router.postgresql.location import STANDBYS, Connection, Statement, StoreLocation, text_of
+from leveret.router.postgresql.location import (
+    STANDBYS,
+    Connection,
+    Statement,
+    StoreLocation,
+    execute,
+    text_of,
+)
 from leveret.router.store.backend import DeposedError, StorageError
 
 ATTEMPTS = 3  # at one commit, if an earlier one of unknown outcome turns out to be done
+JOINED = 4  # most inserts that are joined into one statement
 
 
 class AppendError(OSError):
@@ -61,6 +69,21 @@ class Turns:
                 self._waiting.popleft().release()
             else:
                 self._taken = False
+
+
+def _joined(inserts: Sequence[Statement]) -> Statement:
+    """Return one statement for inserts, which is a transaction of its own.
+
+    The usual commit, a position and one row, takes a quarter of the processor time of a transaction of
+    separate statements, and half of its latency.
+    """
+    (first, values), *others = inserts
+    if not others:
+        return first, values
+    parts = [f"first (value) AS ({first})", *(f"i{n} AS ({each[0]})" for n, each in enumerate(others))]
+    return f"WITH {', '.join(parts)} SELECT value FROM first", [
+        value for _, each in inserts for value in each
+    ]
 
 
 class AppendSession:
@@ -130,6 +153,8 @@ class AppendSession:
     def _send(self, connection: Connection, statements: Sequence[Statement]) -> str:
         """Run one transaction in one round trip; return the first value of the first statement."""
         self._warnings.clear()
+        if len(statements) <= JOINED and all(text.startswith("INSERT ") for text, _ in statements):
+            return str(execute(connection, *_joined(statements))[0][0])
         with connection.pipeline():
             connection.execute(b"BEGIN")
             first, *others = statements
