@@ -28,7 +28,7 @@ from leveret.protocol.amqp.table import (
     decode_value,
     find_entries,
 )
-from leveret.protocol.amqp.traits import Traits, read_known_traits, read_traits, traits_of
+from leveret.protocol.amqp.traits import DIRECT_REPLY, Traits, read_known_traits, read_traits, traits_of
 
 FRAME = Struct(">BHI")  # type, channel, payload size
 HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
@@ -128,6 +128,22 @@ class Message:
             frames = b"%c%b%b" % (FRAME_BLIND, frames[1:], _pack_keys(blind_keys))
             return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, traits)
         return Message(route, 0, 0, self.size, frames, traits)
+
+    def with_reply_address(self, address: str) -> "Message | None":
+        """Return the message with this reply address in place of ``amq.rabbitmq.reply-to``, which it has.
+
+        Returns None if that text also occurs in another property: ``rewritten`` is for such a message.
+        """
+        frames, end = self.frames, self._body_start()
+        at = frames.find(DIRECT_REPLY, FLAGS_OFFSET, end)
+        if frames.find(DIRECT_REPLY, at + 1, end) >= 0:
+            return None
+        text = address.encode()
+        size = LONG.pack(end - FRAME_OVERHEAD + 1 + len(text) - len(DIRECT_REPLY))
+        rest = memoryview(frames)[at + len(DIRECT_REPLY) :]
+        changed = b"".join((frames[:3], size, frames[7:at], b"%c%b" % (len(text), text), rest))
+        traits = self.traits.without_direct_reply()
+        return Message(self.route, self.bits, self.channel, self.size, changed, traits)
 
     def with_body_of(self, route: bytes, frames: bytes) -> "Message":
         """Do the same as ``from_frames``, faster, if the frames begin with this message's header frame."""

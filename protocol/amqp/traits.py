@@ -15,6 +15,7 @@ from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 from leveret.protocol.amqp.table import FEW, KEPT, MAX_DEPTH, MAX_ENTRIES, PEER, Bounds, find_entries, lengths
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"  # the queue of direct replies (RabbitMQ, "Direct Reply-to")
+DIRECT_REPLY = b"%c%b" % (len(DIRECT_REPLY_TO), DIRECT_REPLY_TO.encode())  # as a property
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 HAS_HEADERS, HAS_COPIES, HAS_DIRECT_REPLY = 1, 2, 4
 INTERNED = 1024  # number of traits that are kept to be shared; each expiration and user id needs its own
@@ -69,6 +70,11 @@ class Traits:
             and delivery_mode in DELIVERY_MODES
         )
         self.handling: object = self.persistent if self.plain else self
+
+    def without_direct_reply(self) -> "Traits":
+        """Return the traits of the same properties with another reply address."""
+        marks = HAS_HEADERS * self.has_headers | HAS_COPIES * self.has_copies
+        return _interned(self.delivery_mode, self.priority, self.expiration, self.user_id, marks)
 
 
 _interned = lru_cache(INTERNED)(Traits)
@@ -159,7 +165,6 @@ def _value_matchers() -> tuple[Callable[[bytes, int, int], re.Match[bytes] | Non
 
 ARRAY = ord("A")
 _COPIES = (b"\x02CC", b"\x03BCC")
-_DIRECT_REPLY = b"%c%b" % (len(DIRECT_REPLY_TO), DIRECT_REPLY_TO.encode())
 _BEFORE_HEADERS = props.CONTENT_TYPE | props.CONTENT_ENCODING
 _BEHIND_TIMESTAMP = props.TYPE | props.USER_ID | props.APP_ID | props.CLUSTER_ID
 
@@ -197,7 +202,7 @@ def scan(raw: bytes) -> Traits | None:  # noqa: PLR0912 - a test for each proper
         if flags & props.CORRELATION_ID:
             at += 1 + raw[at]
         if flags & props.REPLY_TO:
-            if raw.startswith(_DIRECT_REPLY, at):
+            if raw.startswith(DIRECT_REPLY, at):
                 marks |= HAS_DIRECT_REPLY
             at += 1 + raw[at]
         if flags & props.EXPIRATION:

@@ -195,6 +195,10 @@ class Publishing:
                 changes["headers"] = {"BCC": REMOVE}
                 blind = copies(headers, "BCC")
         check_delivery_mode(traits)
+        if traits.has_direct_reply and "headers" not in changes:
+            replaced = message.with_reply_address(changes["reply_to"])
+            if replaced is not None:
+                return replaced, keys
         if changes:
             bits = message.bits
             raw = splice_properties(message.raw_properties, **changes)

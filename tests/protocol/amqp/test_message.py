@@ -8,7 +8,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.message import CACHED_BYTES, Message, pack_frames, pack_route, unpack_route
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
-from leveret.protocol.amqp.traits import traits_of
+from leveret.protocol.amqp.traits import DIRECT_REPLY_TO, traits_of
 from tests.protocol.amqp.frames import body, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, escaped
 
@@ -158,4 +158,26 @@ def test_rewritten_messages_have_the_traits_of_their_properties(properties, name
     found, expected = message.traits, traits_of(message.properties)
     assert all(
         getattr(found, each) == getattr(expected, each) for each in found.__slots__ if each != "handling"
+    )
+
+
+@given(PROPERTIES, BODIES, st.integers(0, 65534), st.sampled_from((0, 50)), st.booleans())
+def test_a_reply_address_is_replaced_as_rewriting_does_it(properties, data, channel, frame_max, again):
+    changes = {"correlation_id": "\x15" + DIRECT_REPLY_TO} if again else {}
+    properties = replace(properties, reply_to=DIRECT_REPLY_TO, **changes)
+    frames = pack_frames(channel, encode_properties(properties), data, frame_max)
+    message = Message.from_frames(b"\0\x01q", frames)
+    quick = message.with_reply_address("elsewhere")
+    assert (quick is None) == again
+    if quick is None:
+        return
+    slow = message.rewritten("", "q", encode_properties(replace(properties, reply_to="elsewhere")))
+    for name in ("route", "bits", "size", "raw_properties", "body"):
+        assert getattr(quick, name) == getattr(slow, name)
+    assert quick.channel == channel
+    assert quick.framed_for(channel + 1, 0) == slow.framed_for(channel + 1, 0)
+    assert all(
+        getattr(quick.traits, each) == getattr(slow.traits, each)
+        for each in slow.traits.__slots__
+        if each != "handling"
     )
