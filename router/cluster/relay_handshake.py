@@ -22,12 +22,12 @@ In the spirit of the PROXY protocol, version 2 (haproxy.org), which has no proof
 import hashlib
 import hmac
 import os
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from leveret.router.session.transport import ConnectionEnds
 

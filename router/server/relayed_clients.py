@@ -6,10 +6,10 @@ on to the endpoint of its protocol, with its own address. Not for the other side
 
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import trio
+from msgspec.structs import replace
 
 from leveret.router.cluster.relay_handshake import (
     HELLO,
