@@ -273,6 +273,7 @@ class Administration:
         policy = make_policy(
             name, pattern, definition, priority=priority, apply_to=apply_to, operator=operator
         )
+        place.policies.check_room(name, operator=operator)
         self._broker.storage.keep(
             PolicyRow(vhost, operator, name, pattern, apply_to, priority, policy.definition)
         )

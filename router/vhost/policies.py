@@ -15,7 +15,7 @@ Sources: RabbitMQ, "Policies" and "Operator Policies". The texts are those of 3.
 type of queue.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from time import thread_time
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from leveret.router.values.patterns import PATIENCE, Matcher, PatternError, comp
 Kind = Literal["queues", "exchanges"]
 Definition = Mapping[str, Any]
 
+MOST = 1000  # policies of a virtual host, and as many operator policies: a declaration tries each pattern
 APPLY_TO = ("queues", "classic_queues", "quorum_queues", "streams", "exchanges", "all")
 _QUEUES = {"classic": "classic_queues", "quorum": "quorum_queues", "stream": "streams"}
 
@@ -75,6 +76,7 @@ class Policies:
         self.vhost = vhost
         self.policies: dict[str, Policy] = {}
         self.operator_policies: dict[str, Policy] = {}
+        self._ordered: dict[bool, list[Policy]] = {}  # by kind: the first that matches applies
 
     def put(
         self,
@@ -97,19 +99,39 @@ class Policies:
 
     def enter(self, policy: Policy, *, operator: bool = False) -> None:
         """Set a policy or an operator policy that ``make_policy`` has returned."""
-        (self.operator_policies if operator else self.policies)[policy.name] = policy
+        self._of(operator)[policy.name] = policy
+        self._ordered.clear()
+
+    def check_room(self, name: str, *, operator: bool) -> None:
+        """Raise PolicyError if another policy of this name would be too many."""
+        known = self._of(operator)
+        if name not in known and len(known) >= MOST:
+            kind = "operator policies" if operator else "policies"
+            raise PolicyError(f"vhost '{self.vhost}' has {MOST} {kind}, the most that it may have")
 
     def remove(self, name: str, *, operator: bool = False) -> None:
         """Delete a policy or an operator policy. Raises KeyError if no policy has this name."""
-        del (self.operator_policies if operator else self.policies)[name]
+        del self._of(operator)[name]
+        self._ordered.clear()
+
+    def _of(self, operator: bool) -> dict[str, Policy]:
+        return self.operator_policies if operator else self.policies
+
+    def _in_order(self, operator: bool) -> list[Policy]:
+        """Return the policies of a kind in the order in which they apply."""
+        ordered = self._ordered.get(operator)
+        if ordered is None:
+            ordered = sorted(self._of(operator).values(), key=lambda policy: (-policy.priority, policy.name))
+            self._ordered[operator] = ordered
+        return ordered
 
     def policy(self, kind: Kind, name: str, queue_type: str) -> Policy | None:
         """Return the policy of an exchange or queue; ``queue_type`` is ignored for exchanges."""
-        return _highest(self.policies, kind, name, queue_type)
+        return _first(self._in_order(False), kind, name, queue_type)
 
     def operator_policy(self, kind: Kind, name: str, queue_type: str) -> Policy | None:
         """Return the operator policy of an exchange or queue."""
-        return _highest(self.operator_policies, kind, name, queue_type)
+        return _first(self._in_order(True), kind, name, queue_type)
 
     def effective(self, kind: Kind, name: str, queue_type: str) -> dict[str, Any]:
         """Return the definition of the policy of an exchange or queue, within the operator policy's
@@ -128,16 +150,13 @@ def merge_definitions(policy: Policy | None, operator: Policy | None) -> dict[st
     return merged
 
 
-def _highest(policies: Mapping[str, Policy], kind: Kind, name: str, queue_type: str) -> Policy | None:
-    """Return the policy that applies to a name.
+def _first(policies: Iterable[Policy], kind: Kind, name: str, queue_type: str) -> Policy | None:
+    """Return the first policy that applies to a name.
 
-    All large and backtracking patterns together have ``PATIENCE`` seconds; after that, they do not match.
+    All patterns that are not quick have ``PATIENCE`` seconds together; after that, they do not match.
     """
-    found: Policy | None = None
     took = 0.0  # seconds of CPU
-    for policy in policies.values():
-        if found is not None and (-policy.priority, policy.name) > (-found.priority, found.name):
-            continue
+    for policy in policies:
         if is_quick(policy.matches):
             applies = policy.applies(kind, name, queue_type)
         elif took < PATIENCE:
@@ -147,8 +166,8 @@ def _highest(policies: Mapping[str, Policy], kind: Kind, name: str, queue_type: 
         else:
             applies = False
         if applies:
-            found = policy
-    return found
+            return policy
+    return None
 
 
 def _smaller(first: int, second: int) -> int:

@@ -18,6 +18,7 @@ from leveret.router.management.statistics.rates import QUEUE, Series, of_queue
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.values.field_values import plain
+from leveret.router.vhost.policies import merge_definitions
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.offloaded import finished
 from leveret.router.web.response_steps import ResponseSteps
@@ -57,7 +58,7 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
         "consumer_capacity": capacity,
         "consumer_utilisation": capacity,
         "consumers": len(consumers),
-        "effective_policy_definition": plain(vhost.policies.effective("queues", queue.name, kind)),
+        "effective_policy_definition": plain(merge_definitions(policy, operator_policy)),
         "operator_policy": operator_policy.name if operator_policy is not None else None,
         "policy": policy.name if policy is not None else None,
         **lengths(QUEUE, numbers, series, window_of(call, "lengths")),

@@ -509,3 +509,24 @@ def test_all_of_it_is_there_after_a_restart(tmp_path):
     assert broker.global_parameters == {"cluster_name": {"any": ["thing"]}}
     assert "gone" not in broker.vhosts
     assert "gone" not in broker.users
+
+
+@pytest.mark.parametrize("operator", [False, True])
+def test_policies_beyond_the_limit_are_refused_and_none_is_lost_at_a_start(tmp_path, monkeypatch, operator):
+    kept = Kept(tmp_path)
+    admin = Administration(kept.node.broker)
+    for number in range(3):
+        admin.set_policy("/", f"p{number}", "^q", {"max-length": 3}, operator=operator)
+    monkeypatch.setattr("leveret.router.vhost.policies.MOST", 3)
+    with pytest.raises(PolicyError, match=r"vhost ./. has 3 (operator )?policies, the most that it may have"):
+        admin.set_policy("/", "p3", "^q", {"max-length": 3}, operator=operator)
+    admin.set_policy("/", "p2", "^q", {"max-length": 4}, operator=operator)
+    admin.set_policy("/", "p", "^q", {"max-length": 3}, operator=not operator)
+    kept.settle()
+    kept.stop()
+    monkeypatch.setattr("leveret.router.vhost.policies.MOST", 2)
+    again = Kept(tmp_path)
+    policies = again.node.vhost.policies
+    found = policies.operator_policies if operator else policies.policies
+    assert sorted(found) == ["p0", "p1", "p2"]
+    again.stop()

@@ -3,6 +3,8 @@
 # ruff: noqa: E501 - a refusal and its text stand on one line
 
 from itertools import count
+from random import Random
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from leveret.router.arguments.table import POLICY_SETTINGS
-from leveret.router.values.patterns import PATIENCE, _Large
-from leveret.router.vhost.policies import SETTINGS, Policies, PolicyError
+from leveret.router.values.patterns import PATIENCE, _Complex
+from leveret.router.vhost.policies import MOST, SETTINGS, Policies, PolicyError
 from tests.router.arguments.values import valid_value
 
 
@@ -46,12 +48,37 @@ def test_large_patterns_have_a_bound_for_a_name_together(policies, monkeypatch):
         policies.put(f"large{number}", f"^(?:a?){{900}}{number}$", {"max-length": 1}, priority=9)
     policies.put("small", "^a", {"max-length": 3})
     asked = []
-    search = _Large.__call__
-    monkeypatch.setattr(_Large, "__call__", lambda self, name: asked.append(name) or search(self, name))
+    search = _Complex.__call__
+    monkeypatch.setattr(_Complex, "__call__", lambda self, name: asked.append(name) or search(self, name))
     clock = count(0, PATIENCE / 2.5)
     monkeypatch.setattr("leveret.router.vhost.policies.thread_time", lambda: next(clock))
     assert policies.effective("queues", "a" * 250, "classic") == {"max-length": 3}
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["^q{number}$", "x{number}y", "^q{number}.*$", "(a|b)*a(a|b){{14}}x{number}", "a.{{9}}b{number}"],
+)
+def test_all_policies_together_have_a_bound_for_a_name(policies, pattern):
+    for number in range(MOST):
+        policies.put(f"p{number}", pattern.format(number=number), {"max-length": 1}, priority=number)
+    chance = Random(1)
+    took = []
+    for _ in range(10):
+        name = "".join(chance.choices("ab", k=255))
+        began = thread_time()
+        assert policies.policy("queues", name, "classic") is None
+        took.append(thread_time() - began)
+    assert min(took) < 2 * PATIENCE  # of complex patterns it was up to 270 ms
+
+
+def test_the_first_policy_that_matches_ends_the_search(policies):
+    policies.put("first", "^a", {"max-length": 1}, priority=5)
+    policies.put("never", "^(?=a)(a|aa)+$", {"max-length": 2}, priority=4)
+    with capture_logs() as logs:
+        assert policies.effective("queues", "a" * 200 + "b", "classic") == {"max-length": 1}
+    assert logs == []
 
 
 def test_backtracking_patterns_have_a_bound_for_a_name_together(policies):
