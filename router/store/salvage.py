@@ -11,8 +11,8 @@ from struct import error
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from leveret.protocol.amqp.message import FRAME, FRAME_BLIND, Message, body_size, unpack_route
+from leveret.protocol.amqp.constants import BASIC, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
+from leveret.protocol.amqp.message import FRAME, FRAME_BLIND, HEADER_FRAME, Message, unpack_route
 from leveret.protocol.errors import AmqpError
 from leveret.router.store.journal.checkpoint import PageState
 from leveret.router.store.journal.journal import (
@@ -183,13 +183,18 @@ def positions_of(state: PageState) -> Collection[int]:
 
 
 def is_message(route: bytes, frames: bytes) -> bool:
-    """Return True if a route and content frames have the form of a message."""
+    """Return True if a route and content frames have the form of a message, all of one channel."""
     try:
         if 2 + route[0] + route[1 + route[0]] != len(route):
             return False
         unpack_route(route)
+        _, channel, _, class_id, _, size_of_body = HEADER_FRAME.unpack_from(frames)
+        if class_id != BASIC:
+            return False
         kinds, body = [], 0
-        for kind, size in _frames(frames):
+        for kind, number, size in _frames(frames):
+            if number != channel:
+                return False
             kinds.append(kind)
             body += size if kind == FRAME_BODY else 0
         if kinds[0] == FRAME_BLIND == kinds[-1]:
@@ -197,17 +202,17 @@ def is_message(route: bytes, frames: bytes) -> bool:
         if kinds[:1] != [FRAME_HEADER] or any(kind != FRAME_BODY for kind in kinds[1:]):
             return False
         _ = Message.from_frames(route, frames).blind_keys
-        return bool(body == body_size(frames))
+        return bool(body == size_of_body)
     except (AmqpError, ValueError, IndexError, error):
         return False
 
 
-def _frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the type and payload size of each frame. Raises ValueError for incomplete frames."""
+def _frames(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the type, channel and payload size of each frame. Raises ValueError for incomplete frames."""
     offset = 0
     while offset < len(data):
-        kind, _, size = FRAME.unpack_from(data, offset)
+        kind, channel, size = FRAME.unpack_from(data, offset)
         offset += size + FRAME_OVERHEAD
         if offset > len(data) or data[offset - 1] != FRAME_END:
             raise ValueError("no frame end")
-        yield kind, size
+        yield kind, channel, size

@@ -32,6 +32,9 @@ DEEP = b"\x00" * 4
 for _ in range(200):
     inner = b"\x01dF" + DEEP
     DEEP = len(inner).to_bytes(4, "big") + inner
+GOOD = pack_frames(0, b"\x00\x00", b"body")
+SPLIT = pack_frames(0, b"\x00\x00", b"four") + pack_frames(0, b"\x00\x00", b"five")[22:]
+SPLIT = SPLIT[:18] + b"\x08" + SPLIT[19:]  # one message of eight bytes in two body frames
 BAD = {
     "headers too deep": pack_frames(0, b"\x20\x00" + DEEP, b"body"),
     "properties cut off": pack_frames(0, b"\x80\x00\x09text", b"body"),
@@ -39,6 +42,11 @@ BAD = {
     "half a header": pack_frames(0, b"\x00\x00", b"body")[:9],
     "body too short": pack_frames(0, b"\x00\x00", b"body")[:-2] + b"\xce",
     "no frame end": pack_frames(0, b"\x00\x00", b"body")[:-1] + b"\x00",
+    "header of another class": GOOD[:8] + b"\x3d" + GOOD[9:],
+    "header of another class, two body frames": SPLIT[:8] + b"\x3d" + SPLIT[9:],
+    "header of another channel": GOOD[:2] + b"\x07" + GOOD[3:],
+    "header of another channel, two body frames": SPLIT[:2] + b"\x07" + SPLIT[3:],
+    "second body frame of another channel": SPLIT[:36] + b"\x07" + SPLIT[37:],
 }
 
 
@@ -47,6 +55,7 @@ def test_malformed_messages_are_recognized(frames):
     assert read_message(pack_route("", "q"), frames) is None
     good = Message.build("", "q", Properties(type="t"), b"body")
     assert read_message(good.route, good.frames).body == b"body"
+    assert read_message(good.route, SPLIT).body == b"fourfive"
     for route in (b"", good.route + b"x", b"\x05ab"):
         assert read_message(route, good.frames) is None
 
