@@ -6,6 +6,7 @@ asked of it.
 
 import argparse
 import contextlib
+import hashlib
 import os
 import queue
 import re
@@ -29,6 +30,7 @@ POLL = 0.002  # seconds between looks whether it listens
 STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 # Works from a checkout, whether or not the distribution is installed.
 LEVERET = (sys.executable, "-m", "leveret")
+STORE = "LEVERET_STORE__URL"  # the variable with the URL of a PostgreSQL, which leveret reads as well
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([1-9]\d*)")
 HTTP_ADDRESS = re.compile(r"http://127\.0\.0\.1:([1-9]\d*)")
 
@@ -135,7 +137,7 @@ def leveret(
     listen = ("--amqp", f"127.0.0.1:{port}", "--http", f"127.0.0.1:{http_port}")
     with tempfile.NamedTemporaryFile(prefix="leveret-", suffix=".log") as log:
         process = subprocess.Popen(
-            [*LEVERET, "serve", *listen, "--data", data, *arguments],
+            [*LEVERET, "serve", *listen, *_store(data), *arguments],
             cwd=ROOT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
@@ -149,6 +151,17 @@ def leveret(
             yield Broker("leveret", host, listening, pid=process.pid, http_port=http_port)
         finally:
             _end(process)
+
+
+def _store(data: str) -> tuple[str, ...]:
+    """The options for what a broker stores: in the PostgreSQL that ``STORE`` names, or else in ``data``.
+
+    Every directory has a schema of its own there, and so has every broker without a directory.
+    """
+    if not os.environ.get(STORE):
+        return ("--data", data)
+    name = os.urandom(8).hex() if data == ":memory:" else hashlib.sha256(data.encode()).hexdigest()[:16]
+    return ("--data", data, "--set", f"store.schema=broker_{name}")
 
 
 def _await_address(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:

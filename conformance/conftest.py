@@ -2,12 +2,16 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from conformance import brokers
 
-pytest_plugins = ["tests.selection"]
+if TYPE_CHECKING:
+    from tests.postgresql import PostgresPair
+
+pytest_plugins = ["tests.selection", "tests.postgresql"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,6 +20,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="leveret",
         help="what the conformance tests talk to: leveret, rabbitmq, or the URL of a running broker",
     )
+    parser.addoption(
+        "--store",
+        default="directory",
+        choices=["directory", "postgresql"],
+        help="what leveret stores in: a data directory, or a PostgreSQL that is started for the run",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With ``--store postgresql`` a PostgreSQL with a synchronous standby, for all brokers of the run."""
+    if request.config.getoption("--store") == "directory":
+        yield
+        return
+    pair: PostgresPair = request.getfixturevalue("postgresql")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(brokers.STORE, pair.primary.dsn())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance import scenarios
+from conformance import brokers, scenarios
 from conformance.differential import golden, report, stages
 from conformance.differential.__main__ import judge, show
 from conformance.differential.compare import FAILURES, Known, Result
@@ -48,6 +48,23 @@ def referee() -> Transcripts:
 @pytest.mark.parametrize("area", AREAS)
 def test_leveret_answers_as_rabbitmq_did(results: list[Result], area: str) -> None:
     failed = [each for each in results if each.area == area and each.verdict in FAILURES]
+    show(failed, expected=False)
+    assert not failed, ", ".join(each.name for each in failed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_leveret_with_postgresql_answers_as_rabbitmq_did(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(brokers.STORE, database)
+    chosen = [each for each in EVERY if each.area in WITH_A_DISK]
+    with stages.leveret(chosen) as (stage, prepare):
+        failed = [
+            each
+            for each in judge(Company(stage, prepare, chosen), chosen, golden.reference(REFERENCE), None)[1]
+            if each.verdict in FAILURES
+        ]
     show(failed, expected=False)
     assert not failed, ", ".join(each.name for each in failed)
 
