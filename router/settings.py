@@ -362,7 +362,7 @@ class StoreSettings(Section, frozen=True):
     schema: Annotated[
         str,
         Meta(
-            pattern="^[a-z_][a-z0-9_]{0,62}$",
+            pattern="^[a-z_][a-z0-9_]{0,39}$",
             description="Schema in the PostgreSQL; the first start creates it.",
             extra={"wanted": "a name of lower-case letters, digits and underscores"},
         ),

@@ -128,6 +128,50 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
                 sys.stdout.buffer.write(dump_json(aside).encode() + b"\n")
 
 
+@store.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--schema", default="leveret", help="Schema in the PostgreSQL.", show_default=True)
+@click.option(
+    "--durability",
+    type=click.Choice(["quorum", "local"]),
+    default="quorum",
+    help="What a commit in the PostgreSQL waits for, as cluster.durability.",
+    show_default=True,
+)
+def copy(source: str, target: str, schema: str, durability: str) -> None:
+    """Copy a whole store: from a data directory into a PostgreSQL, or back.
+
+    FROM and TO are each a data directory or a URL that begins with postgresql://. No broker may use either,
+    and TO must be new or empty. Everything is read again and compared; FROM is not changed.
+    """
+    from leveret.router.cli.terminal import counted
+    from leveret.router.server.postgresql_store import open_store_at
+    from leveret.router.store.backend import StorageError
+    from leveret.router.store.metadata.reading import MetadataError
+    from leveret.router.store.offline.copying import copy_store
+
+    try:
+        origin = open_store_at(source, schema, durability, must_exist=True)
+        try:
+            place = open_store_at(target, schema, durability)
+            done = False
+            try:
+                copied = copy_store(origin, place)
+                done = True
+            finally:
+                place.metadata.close()
+                place.close(clean=done and origin.stopped is not None, sequence=origin.stopped or 0)
+        finally:
+            origin.leave()
+    except (StorageError, MetadataError, OSError) as error:
+        raise Failure(str(error)) from None
+    click.echo(
+        f"copied and compared: {counted(copied.files, 'file')} ({copied.size:,} bytes),"
+        f" {counted(copied.rows, 'row')} of the metadata"
+    )
+
+
 def _is_wanted(row: "QueueRow", vhost: str | None, queue: str | None) -> bool:
     return vhost in (None, row.vhost) and queue in (None, row.name)
 

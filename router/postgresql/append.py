@@ -224,10 +224,11 @@ class AppendSession:
             return self._connection
         connection: Connection | None = None
         try:
-            connection = self._location.connect(session_name(self._shard, self.epoch))
+            name = session_name(self._shard, self.epoch, self._location.schema)
+            connection = self._location.connect(name)
             self._location.check_promise(connection)
             # A session of a lost connection may have a transaction that will never end.
-            fence.end_sessions(connection, session_name(self._shard, self.epoch))
+            fence.end_transactions(connection, fence.table_of(self._shard, self._generation))
             self._connection = connection
             self._watch(connection)
             self._adopt(fence.read_newest(connection, self._shard))

@@ -36,6 +36,8 @@ class PostgresBackend:
         """
         self.location = location
         self.path = Path(f"{location}/{location.schema}/{location.shard}".replace("//", "/"))
+        name = session_name(location.shard, taken.epoch, location.schema)
+        execute(connection, "SELECT set_config('application_name', %s, false)", (name,))
         self.append = AppendSession(location, taken, connection)
         self._reading = ReadSession(location)
         self.metadata = PostgresMetadata(self.append, self._reading, location)
@@ -66,6 +68,9 @@ class PostgresBackend:
         self.append.commit()
         self.files.drop_unused()
 
+    def leave(self) -> None:
+        self.close(clean=False)
+
     def close(self, *, clean: bool, sequence: int = 0) -> None:
         if clean:
             self.files.replace(self.path / STOPPED, str(sequence).encode())
@@ -90,11 +95,6 @@ def open_backend(location: StoreLocation) -> PostgresBackend:
     try:
         schema.prepare(connection, location)
         taken = _take(connection, location)
-        execute(
-            connection,
-            "SELECT set_config('application_name', %s, false)",
-            (session_name(location.shard, taken.epoch),),
-        )
         return PostgresBackend(location, taken, connection)
     except psycopg.Error as error:
         connection.close()
@@ -126,10 +126,13 @@ def _wait_until_unused(connection: Connection, location: StoreLocation) -> None:
     """Return once no broker has a session in which it appends. Raises StorageError and psycopg.Error."""
     query = (
         "SELECT pid, coalesce(host(client_addr), 'a local socket') FROM pg_stat_activity"
-        " WHERE application_name LIKE %s AND datname = current_database()"
+        " WHERE starts_with(application_name, %s) AND right(application_name, %s) = %s"
+        " AND datname = current_database()"
     )
+    place = f" {location.schema}"
+    values = (session_name(location.shard, 0)[:-1], len(place), place)
     end = time.monotonic() + LEAVES
-    while owners := execute(connection, query, (session_name(location.shard, 0)[:-1] + "%",)):
+    while owners := execute(connection, query, values):
         if time.monotonic() > end:
             pid, address = owners[0]
             raise StorageError(

@@ -54,9 +54,9 @@ def create_table(shard: int, generation: int, position: int, epoch: int) -> list
     ]
 
 
-def session_name(shard: int, epoch: int) -> str:
-    """Return the name of the session in which an owner appends."""
-    return f"leveret append {shard} {epoch}"
+def session_name(shard: int, epoch: int, schema: str = "") -> str:
+    """Return the name of the session in which an owner appends. PostgreSQL cuts names after 63 bytes."""
+    return f"leveret append {shard} {epoch} {schema}".rstrip()
 
 
 def read_newest(connection: Connection, shard: int) -> Newest:
@@ -108,22 +108,22 @@ def take_over(
         except errors.LockNotAvailable:
             if last_try:
                 raise CollisionError("a transaction of the owner is in progress") from None
-            end_sessions(connection, session_name(shard, seen.epoch))
+            end_transactions(connection, table_of(shard, seen.generation))
     raise AssertionError("unreachable")
 
 
-def end_sessions(connection: Connection, name: str) -> None:
-    """End the other sessions of this name whose transaction is open, unless they wait for a standby.
+def end_transactions(connection: Connection, table: str) -> None:
+    """End the sessions that have inserted a position in an open transaction, unless they wait for a standby.
 
     The broker of such a session hangs or is unreachable. It learns from the fence whether it still owns the
     store. A session that waits for a standby ends by itself, and no broker can commit before that.
     """
     execute(
         connection,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
-        " AND datname = current_database() AND pid <> pg_backend_pid()"
-        " AND wait_event IS DISTINCT FROM 'SyncRep'",
-        (name,),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)"
+        " WHERE relation = to_regclass(%s) AND locktype = 'relation' AND mode = 'RowExclusiveLock'"
+        " AND granted AND pid <> pg_backend_pid() AND wait_event IS DISTINCT FROM 'SyncRep'",
+        (table,),
     )
 
 

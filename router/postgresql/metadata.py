@@ -61,6 +61,9 @@ def _insert(table: str, listed: str | None, shard: int, *, replace: bool) -> tup
         Translated(f"DELETE FROM {table} WHERE shard = {shard} AND ({alternatives})", in_keys),
         Translated(insert, every),
     ]
+    if table == "bindings":  # a copied one, with its number
+        newest = "SELECT setval(pg_get_serial_sequence('bindings', 'number'), max(number)) FROM bindings"
+        statements.append(Translated(newest, ()))
     if table in IDS:
         newest = f"UPDATE newest_ids SET id = %s WHERE shard = {shard} AND id < %s"
         number = columns.index("id")

@@ -3,10 +3,12 @@
 Responsible for loading psycopg only if it is needed, and for the advice if it is missing.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leveret.router.settings import Settings
-from leveret.router.store.backend import StorageError
+from leveret.router.settings import ClusterSettings, Settings, StoreSettings
+from leveret.router.store.backend import StorageBackend, StorageError
+from leveret.router.store.opening import METADATA, DataDirectory
 
 if TYPE_CHECKING:
     from leveret.router.postgresql.backend import PostgresBackend
@@ -29,6 +31,17 @@ def make_location(settings: Settings) -> "StoreLocation":
         raise StorageError(f"{MISSING} ({error})") from None
     store = settings.store
     return StoreLocation(store.url, store.schema, settings.cluster.durability)
+
+
+def open_store_at(place: str, schema: str, durability: str, *, must_exist: bool = False) -> StorageBackend:
+    """Open a data directory, or the PostgreSQL of a URL. Raises StorageError, MetadataError and OSError."""
+    if place.startswith(("postgresql://", "postgres://")):
+        cluster = ClusterSettings(durability="local" if durability == "local" else "quorum")
+        return open_postgresql(Settings(store=StoreSettings(url=place, schema=schema), cluster=cluster))
+    path = Path(place)
+    if must_exist and not (path / METADATA).exists():
+        raise StorageError(f"{path} is not a data directory: it has no {METADATA}")
+    return DataDirectory(path)
 
 
 def open_postgresql(settings: Settings) -> "PostgresBackend":

@@ -41,6 +41,9 @@ class StorageBackend(Protocol):
     def begin(self) -> None:
         """Remove the record of the last stop: the content was read and will change."""
 
+    def leave(self) -> None:
+        """Let other processes use the store, which was not changed."""
+
     def close(self, *, clean: bool, sequence: int = 0) -> None:
         """Let other processes use the store; ``clean`` says that every change is on disk.
 

@@ -66,6 +66,10 @@ class DataDirectory:
     def begin(self) -> None:
         self.lock.begin()
 
+    def leave(self) -> None:
+        self.metadata.close()
+        self.lock.leave()
+
     def close(self, *, clean: bool, sequence: int = 0) -> None:
         if clean:
             self.lock.stop(sequence)

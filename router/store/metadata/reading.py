@@ -170,6 +170,11 @@ def _tags(stored: Raw) -> tuple[str, ...]:
     return tuple(tags)
 
 
+def tables() -> list[tuple[str, str]]:
+    """Return the tables, each with the order of its rows."""
+    return [(table, order) for table, (order, _) in _TABLES.items()]
+
+
 # By table: the order of its rows, and the function that makes a row from the columns.
 _TABLES: dict[str, tuple[str, Callable[..., Any]]] = {
     "vhosts": ("name", lambda name, metadata: VHostRow(_text(name), _json(metadata, dict))),

@@ -5,7 +5,7 @@ Executing a statement twice has the same effect as executing it once. Not for th
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from leveret.protocol.amqp.table import Table, Value, encode_table
@@ -64,6 +64,11 @@ class BindingRow(NamedTuple):
         return cls(
             vhost, binding.source.name, kind(end), end.name, binding.routing_key, dict(binding.arguments)
         )
+
+
+def copy_row(table: str, values: Sequence[bytes | int]) -> Statement:
+    """Return the statement that stores a row with all its columns, as another database has it."""
+    return _insert(table, *values)
 
 
 def keep(row: Row) -> Statement:  # noqa: PLR0911 - one return for each type

@@ -135,3 +135,11 @@ def test_a_refused_store_is_a_refused_start(postgresql: PostgresPair) -> None:
     settings = Settings(store=StoreSettings(url=postgresql.standby.dsn()))
     with pytest.raises(StartupError, match="is a standby of PostgreSQL"):
         open_store(Broker(settings, 0))
+
+
+def test_stores_in_several_schemas_have_owners_of_their_own(location: StoreLocation) -> None:
+    backends = [open_backend(replace(location, schema=schema)) for schema in ("one", "two")]
+    for backend in backends:
+        backend.append.commit()
+    for backend in backends:
+        backend.close(clean=True)
