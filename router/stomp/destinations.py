@@ -17,6 +17,7 @@ TEMP_QUEUE = "/temp-queue/"
 REPLY_QUEUE = "/reply-queue/"
 PREFIXES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-queue/")
 NAME_MAX = 255  # bytes
+ENCODED_MAX = 3 * NAME_MAX  # bytes of a percent-encoded name
 KNOWN = 1024  # cached destinations
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TO_ENCODE = re.compile(rb"[^\x20-\x24\x26-\x2e\x30-\x7e]")  # all but printable ASCII; the slash and % too
@@ -56,9 +57,6 @@ def parse_destination(path: str) -> StompDestination:
         if "/" in path:
             raise _unknown(path)
         found = StompDestination("queue", "", decode_name(path), path)
-    for name in found[1:3]:
-        if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
-            raise StompError("Invalid destination", f"A name in a destination may have {NAME_MAX} bytes\n")
     return found
 
 
@@ -127,10 +125,15 @@ def reply_destination(reply_to: str) -> str:
 
 
 def decode_name(text: str) -> str:
-    """Replace percent-encoded bytes; a percent sign with no two digits after it stands for itself."""
-    if "%" not in text:
-        return text
-    data = _ENCODED.sub(lambda found: bytes((int(found[1], 16),)), text.encode("utf-8", "surrogateescape"))
+    """Replace percent-encoded bytes; a percent sign with no two digits after it stands for itself.
+
+    Raises StompError for a name of more than NAME_MAX bytes.
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    if b"%" in data and len(data) <= ENCODED_MAX:
+        data = _ENCODED.sub(lambda found: bytes((int(found[1], 16),)), data)
+    if len(data) > NAME_MAX:
+        raise StompError("Invalid destination", f"A name in a destination may have {NAME_MAX} bytes\n")
     return data.decode("utf-8", "surrogateescape")
 
 

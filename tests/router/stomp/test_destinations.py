@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leveret.protocol.stomp.errors import StompError
 from leveret.router.stomp.destinations import (
     decode_name,
     destination_of,
@@ -70,3 +71,23 @@ def test_an_answer_can_be_sent_to_where_a_message_came_from(exchange, key):
 def test_names_that_are_no_utf_8_keep_their_bytes():
     assert encode_name("\udcff") == "%FF"
     assert decode_name("%FF") == "\udcff"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/queue/" + "%41" * 255, "A" * 255),
+        ("/topic/" + "%" * 255, "%" * 255),
+        ("/queue/" + "a" * 255, "a" * 255),
+    ],
+)
+def test_a_name_may_have_255_bytes_however_it_is_encoded(path, name):
+    assert parse_destination(path).routing_key == name
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "%41" * 256, "%" * 256, "ü" * 128, "%4" * 129, "%41" * 40_000])
+@pytest.mark.parametrize("kind", ["/queue/", "/topic/", "/exchange/", "/exchange/e/", "/reply-queue/", ""])
+def test_a_longer_name_is_refused(kind, name):
+    with pytest.raises(StompError) as caught:
+        parse_destination(kind + name)
+    assert caught.value.detail == "A name in a destination may have 255 bytes\n"
