@@ -82,6 +82,7 @@ PHASES = {
     StompState.CLOSED: Phase.CLOSING,
 }
 LIFE = frozenset(("CONNECT", "STOMP", "DISCONNECT"))
+LONG_HEAD = 2048  # bytes of a frame's head; handling a longer one may take as long as FEW short frames
 FLOOD = frozenset(("SEND", "ACK"))  # need no ``Broker.catch_up_for`` before them
 
 Error: TypeAlias = StompError | AmqpError
@@ -229,7 +230,7 @@ class StompConnection(ClientConnection):
             self.resume_after(session.work.unfinished, over)
             return True
         budget = self.broker.budget
-        if budget.over or (count % FEW == 0 and budget.spent()):
+        if budget.over or ((count % FEW == 0 or self._reader.head_size > LONG_HEAD) and budget.spent()):
             self.postpone()
             return True
         return False

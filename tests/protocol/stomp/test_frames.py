@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leveret.protocol.stomp.errors import StompError
@@ -125,6 +125,44 @@ def test_each_version_has_its_own_escapes(version, value):
             read(data, version)
     else:
         assert read(data, version) == [Frame("SEND", {"a": value})]
+
+
+ESCAPES = {V1_0: {}, V1_1: {"n": "\n", "c": ":", "\\": "\\"}}
+ESCAPES[V1_2] = ESCAPES[V1_1] | {"r": "\r"}
+
+
+def unescaped(text, escapes):
+    """The text without escapes, character by character; None if it has an unknown one."""
+    plain, characters = "", iter(text)
+    for character in characters:
+        if character == "\\" and escapes:
+            character = escapes.get(next(characters, ""))
+            if character is None:
+                return None
+        plain += character
+    return plain
+
+
+@given(st.sampled_from(VERSIONS), st.text("\\\\\\ncrx", max_size=12))
+@example(V1_2, "\\" * 5)
+@example(V1_2, "\\" * 4 + "n")
+def test_escapes_are_replaced_from_left_to_right(version, text):
+    data = f"SEND\na:{text}\n\n\0".encode()
+    value = unescaped(text, ESCAPES[version])
+    if value is None:
+        with pytest.raises(StompError, match="Malformed frame"):
+            read(data, version)
+    else:
+        assert read(data, version) == [Frame("SEND", {"a": value})]
+
+
+def test_the_size_of_a_head_is_that_of_the_last_frame():
+    reader = FrameReader(SMALL)
+    reader.feed(b"\nSEND\na:b\n\nx\0SEND\n\n\0")
+    assert reader.next_frame() is not None
+    assert reader.head_size == len(b"SEND\na:b")
+    assert reader.next_frame() is not None
+    assert reader.head_size == len(b"SEND")
 
 
 def test_1_0_ignores_spaces_before_a_value():

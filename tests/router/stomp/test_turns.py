@@ -126,3 +126,12 @@ def test_acknowledging_a_message_in_the_middle_settles_those_before_it(world, cl
         assert world.vhost.queues["q"].unacked == left
     client.send("ACK", id=acks[3])
     assert client.error()[0] == "precondition_failed"
+
+
+def test_frames_with_long_heads_are_handled_in_turns_of_their_own(world, client, steps):
+    long = client.packed("SEND", b"1", destination="/queue/q", **{f"h{n}": ":" * 100 for n in range(40)})
+    short = client.packed("SEND", b"2", destination="/queue/q")
+    client.connection.receive(long + long + short + short)
+    assert bodies(world) == [1]
+    finish(steps)
+    assert bodies(world) == [1, 1, 2, 2]
