@@ -4,6 +4,8 @@ Sources: STOMP 1.1 and 1.2, "Protocol Negotiation" and "Heart-beating"; STOMP 1.
 heart-beats. As in RabbitMQ, two heart-beats are at least a second apart.
 """
 
+from collections.abc import Mapping
+
 from leveret.protocol.heartbeats import Heartbeats
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_0, VERSIONS
@@ -11,6 +13,14 @@ from leveret.protocol.stomp.values import SHOWN, find_number
 
 HEARTBEAT_MIN = 1000  # ms
 HEARTBEAT_MAX = 10**10  # ms; longer intervals are cut to it
+
+
+def negotiate(headers: Mapping[str, str]) -> tuple[str, Heartbeats]:
+    """Return the version and the heart-beats for the headers of a CONNECT frame. Raises StompError."""
+    version = negotiate_version(headers.get("accept-version"))
+    if version == V1_0:
+        return version, Heartbeats()
+    return version, negotiate_heartbeats(headers.get("heart-beat"))
 
 
 def negotiate_version(accepted: str | None) -> str:

@@ -19,7 +19,6 @@ from leveret.router.session.topology_changes import TopologyChanges
 from leveret.router.session.unacked import unknown_tag
 from leveret.router.stomp.consumers import consumer_arguments
 from leveret.router.stomp.conversation import (
-    SEPARATOR,
     Conversation,
     StompTransaction,
     Subscription,
@@ -27,6 +26,7 @@ from leveret.router.stomp.conversation import (
     tag_of_id,
 )
 from leveret.router.stomp.destinations import TEMP_QUEUE, StompDestination, parse_destination
+from leveret.router.stomp.message_writer import SEPARATOR
 from leveret.router.stomp.properties import pack_properties
 from leveret.router.stomp.queues import (
     bind_subscription,

@@ -14,13 +14,11 @@ from typing import TypeAlias
 
 from leveret.protocol.amqp.sasl import EXTERNAL, PLAIN
 from leveret.protocol.errors import AmqpError, NotAllowed
-from leveret.protocol.heartbeats import Heartbeats
 from leveret.protocol.recognition import STOMP, FirstBytes, wrong_port
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import (
     BEFORE_LOGIN,
     HEARTBEAT,
-    V1_0,
     V1_2,
     VERSIONS,
     Frame,
@@ -28,7 +26,7 @@ from leveret.protocol.stomp.frames import (
     FrameReader,
     encode_frame,
 )
-from leveret.protocol.stomp.negotiation import heartbeat_header, negotiate_heartbeats, negotiate_version
+from leveret.protocol.stomp.negotiation import heartbeat_header, negotiate
 from leveret.router.auth import LoginPostponed, LoginRefused, User
 from leveret.router.broker.broker import Broker
 from leveret.router.broker.incoming import LITTLE
@@ -194,6 +192,8 @@ class StompConnection(ClientConnection):
         if after is StompState.LEAVING:
             self._receipt = frame.headers.get("receipt")
             self.log.info("connection closed by client")
+            if conversation is not None:
+                conversation.end_deliveries()
             self.leave()
             self.state = after
         else:
@@ -238,6 +238,10 @@ class StompConnection(ClientConnection):
     def send_confirms(self, *, settled_early: bool) -> bool:
         return self._conversation is not None and self._conversation.send_receipts()
 
+    def messages_written(self) -> None:
+        for session in self.sessions().values():
+            self.broker.scheduler.schedule_wake(session.deliveries)
+
     def replies_sent(self) -> None:
         """Confirm a DISCONNECT, after which no frame may follow."""
         if self._receipt is not None and self._conversation is not None:
@@ -251,7 +255,7 @@ class StompConnection(ClientConnection):
 
         Raises StompError for a version that is not supported, and for a login without a user.
         """
-        negotiated(frame)
+        negotiate(frame.headers)
         headers, settings = frame.headers, self.broker.settings.stomp
         self._connect = frame
         if "login" not in headers and self.proven_user:
@@ -284,7 +288,7 @@ class StompConnection(ClientConnection):
     def _open(self, user: User, frame: Frame) -> None:
         """Open the virtual host that CONNECT names, and answer CONNECTED. Raises StompError."""
         headers, settings = frame.headers, self.broker.settings
-        version, heartbeats = negotiated(frame)
+        version, heartbeats = negotiate(frame.headers)
         name = headers.get("host", settings.stomp.default_vhost)
         vhost = self.broker.vhosts.get(name)
         if vhost is None or not user.may_enter(name):
@@ -324,6 +328,8 @@ class StompConnection(ClientConnection):
             conversation.send_receipts()
         if self.finished or self._refused:
             return
+        if conversation is not None:
+            conversation.end_deliveries()
         if isinstance(error, StompError):
             message, detail = str(error), error.detail
         else:
@@ -385,11 +391,3 @@ class StompConnection(ClientConnection):
             self._refuse(StompError("Login timeout", f"You did not log in within {time} ms\n"))
         else:  # a receipt waits for the disk
             self.check_heartbeats(self.broker.now)
-
-
-def negotiated(frame: Frame) -> tuple[str, Heartbeats]:
-    """Return the version and heartbeats agreed on by a CONNECT frame. Raises StompError."""
-    version = negotiate_version(frame.headers.get("accept-version"))
-    if version == V1_0:
-        return version, Heartbeats()
-    return version, negotiate_heartbeats(frame.headers.get("heart-beat"))

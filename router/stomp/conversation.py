@@ -1,8 +1,8 @@
-"""The state of a logged-in client: session, subscriptions, transactions, receipts, and its MESSAGE frames.
+"""The state of a logged-in client: session, subscriptions, transactions, and receipts.
 
-The client's frames are handled in ``commands``.
+The client's frames are handled in ``commands``, MESSAGE frames are written by ``message_writer``.
 
-Sources: STOMP 1.2, "MESSAGE", "RECEIPT"; RabbitMQ for message ids and the texts.
+Sources: STOMP 1.2, "RECEIPT"; RabbitMQ for the texts.
 """
 
 from bisect import bisect_right
@@ -14,19 +14,18 @@ from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError, InternalError, ResourceError
-from leveret.protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
+from leveret.protocol.stomp.frames import Frame, encode_frame
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.session.reply_gate import HELD_MAX, Gate
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox
-from leveret.router.stomp.header_lines import header_lines
+from leveret.router.stomp.message_writer import MessageWriter
 from leveret.router.turns.backlog import Slices
 
 START = attrgetter("start")
 DROPPED = 256  # frames whose memory is freed in a slice
-SEPARATOR = "@@"  # between the parts of a message id: consumer tag, session, delivery tag
 FRAME_COST = 320  # bytes that a frame in memory takes up besides its headers and its body
 HEADER_COST = 112  # bytes that a header in memory takes up besides its characters
 
@@ -41,11 +40,6 @@ def tag_of_destination(destination: str) -> str:
     return f"Q_{destination}"
 
 
-def id_of_tag(tag: str) -> str | None:
-    """Return the id in a consumer tag; None for a subscription without an id."""
-    return tag[2:] if tag.startswith("T_") else None
-
-
 class ConversationOwner(Protocol):
     """The connection, as far as a conversation needs it."""
 
@@ -58,6 +52,9 @@ class ConversationOwner(Protocol):
 
     def crash(self, error: Exception) -> None:
         """End the connection after an exception in the broker while it served this client."""
+
+    def messages_written(self) -> None:
+        """Let deliveries go on after frames have been written in later turns."""
 
     def tell_error(self, message: str, detail: str, **headers: str) -> None:
         """Send an ERROR frame that does not end the connection."""
@@ -135,6 +132,16 @@ class Conversation:
         self._outbox = owner.outbox
         self._replies = owner.replies
         self._receipts: deque[tuple[int, str]] = deque()  # (number of a publish to be confirmed, receipt)
+        self._messages = MessageWriter(
+            session.broker,
+            owner.outbox,
+            owner.replies,
+            self.subscriptions,
+            version=version,
+            session_id=session_id,
+            drained=owner.messages_written,
+            crash=owner.crash,
+        )
 
     def hold_replies(self) -> None:
         """Hold later replies until the changes of this turn are on disk."""
@@ -145,15 +152,20 @@ class Conversation:
         broker = self.session.broker
         broker.backlog.start("dropping a transaction", _drop(transaction.frames))
 
+    def end_deliveries(self) -> None:
+        """Write no further MESSAGE frames, and the replies that wait for earlier ones."""
+        self._messages.drop_deliveries()
+
     def close(self) -> None:
         """Abort the open transactions and close the session."""
+        self._messages.close()
         for transaction in self.transactions.values():
             self.forget(transaction)
         self.transactions.clear()
         self.session.close()
 
     def send_receipt(self, receipt: str) -> None:
-        self._replies.write(encode_frame(Frame("RECEIPT", {"receipt-id": receipt}), self.version))
+        self._messages.write_reply(encode_frame(Frame("RECEIPT", {"receipt-id": receipt}), self.version))
 
     def publish(self, message: Message, receipt: str | None) -> None:
         """Publish a message; its receipt is sent when it is confirmed, or with its transaction's commit."""
@@ -195,51 +207,17 @@ class Conversation:
     # -- SessionSink -----------------------------------------------------------------------------------------
 
     def writable(self) -> bool:
-        """Return True if the client reads its messages and few replies wait for the disk."""
-        return self._outbox.writable() and self._replies.size <= HELD_MAX
+        """Return True if the client reads its messages, few replies wait for the disk, and no frames wait to
+        be written.
+        """
+        return self._outbox.writable() and self._replies.size <= HELD_MAX and not self._messages.waiting
 
     def overfull(self) -> bool:
         return self._outbox.overfull()
 
     def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write MESSAGE frames."""
-        if receiver.wire is None:
-            receiver.wire = self._wire(receiver)
-        head, ack, held = receiver.wire
-        if held is not None:
-            held.append(range(first_tag, first_tag + len(entries)))
-        version = self.version
-        parts: list[bytes] = []
-        for tag, entry in enumerate(entries, first_tag):
-            number = b"%d\n" % tag
-            message = entry.message
-            parts += (head, number, b"redelivered:true\n" if entry.returns else b"redelivered:false\n")
-            if ack:
-                parts += (ack, number)
-            if receiver.counted and entry.returns:
-                parts.append(b"x-delivery-count:%d\n" % entry.returns)
-            parts.append(header_lines(message, version))
-            if message.size:
-                parts += (b"content-length:%d\n\n" % message.size, message.body, END)
-            else:
-                parts += (b"\n", END)
-        (self._replies if self._replies.waiting else self._outbox).extend(parts)
-
-    def _wire(self, receiver: Receiver) -> tuple[bytes, bytes, deque[range] | None]:
-        """Return the common parts of a subscription's frames, and the held tags.
-
-        The parts are the lines up to the delivery tag in ``message-id``, and the ``ack`` line up to its tag.
-        """
-        subscription = self.subscriptions.get(receiver.tag)  # None: a reply queue
-        held = None if subscription is None else subscription.held
-        message_id = f"{receiver.tag}{SEPARATOR}{self.session_id}{SEPARATOR}"
-        headers = {"message-id": message_id}
-        if (subscribed := id_of_tag(receiver.tag)) is not None:
-            headers = {"subscription": subscribed} | headers
-        head = b"MESSAGE\n" + encode_headers(headers, self.version)[:-1]
-        if receiver.no_ack or self.version != V1_2:
-            return head, b"", held
-        return head, encode_headers({"ack": message_id}, self.version)[:-1], held
+        self._messages.write(receiver, first_tag, entries)
 
     def owes_confirms(self, batch: int) -> None:
         """Do nothing: ``send_receipts`` looks for confirms at each call."""

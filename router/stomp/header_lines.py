@@ -14,17 +14,23 @@ from leveret.protocol.amqp import properties as props
 from leveret.protocol.amqp.header_picker import value_end
 from leveret.protocol.amqp.message import Message, unpack_route
 from leveret.protocol.amqp.properties import PERSISTENT
-from leveret.protocol.amqp.table import KEPT, decode_value
 from leveret.protocol.stomp.frames import encode_headers
 from leveret.router.stomp.destinations import destination_of, reply_destination
 from leveret.router.stomp.properties import NUMBERS, OWN, TEXTS
+from leveret.router.turns.backlog import Slicing
 
 KNOWN, KNOWN_BYTES = 1024, 256  # number of cached lines, and the largest properties that they are made from
+LONG = 2048  # bytes of properties; more may take longer than half a millisecond
+SLICE = 400  # headers
 
 _LENGTH = Struct(">I").unpack_from
 _FLAGS = Struct(">H").unpack_from
-_TEXT, _BYTES, _BOOLEAN = b"Sxt"  # types of headers that can be text
-_NUMBERS = b"bBsuIilLTfd"
+# Types of headers that can be text: text and bytes, integers, floats, booleans
+_VERBATIM, _BOOLEAN = b"Sx", ord("t")
+_INTEGERS = {
+    ord(kind): Struct(">" + layout).unpack_from for kind, layout in zip("bBsuIilLT", "bBhHiIqqQ", strict=True)
+}
+_FLOATS = {ord(kind): Struct(">" + kind).unpack_from for kind in "fd"}
 _OWN = frozenset(name.encode() for name in OWN)
 # The flags of the properties that have headers of their own in a frame.
 _FLAG_OF = {
@@ -39,18 +45,30 @@ _ESCAPED = re.compile(rb"[\\\n\r:\0]").search  # bytes that are escaped in any v
 def header_lines(message: Message, version: str) -> bytes:
     """Return the destination and the properties of a message as lines of a frame.
 
-    Messages of an application often have the same ones: the latest KNOWN that are short are cached.
+    Messages of an application often have the same ones: the latest KNOWN that are short are cached. For
+    messages with more than LONG bytes of properties use ``lines_in_slices``.
     """
     raw = message.raw_properties
     key = message.route, raw, version
     lines = _known.get(key)
     if lines is None:
-        lines = _destination_line(message.route, version) + _property_lines(raw, version)
+        properties, own = _property_lines(raw, version)
+        lines = b"".join((_destination_line(message.route, version), *properties, *own.take(len(raw))))
         if len(raw) <= KNOWN_BYTES:
             if len(_known) >= KNOWN:
                 _known.clear()
             _known[key] = lines
     return lines
+
+
+def lines_in_slices(message: Message, version: str) -> Slicing[bytes]:
+    """Return the lines of ``header_lines`` in slices: a message may have tens of thousands of headers."""
+    properties, own = _property_lines(message.raw_properties, version)
+    pieces = [_destination_line(message.route, version), *properties]
+    while not own.ended:
+        pieces += own.take(SLICE)
+        yield
+    return b"".join(pieces)
 
 
 _known: dict[tuple[bytes, bytes, str], bytes] = {}
@@ -67,11 +85,8 @@ def _fields(flags: int) -> tuple[int, ...]:
     return tuple(1 << place for place in range(15, 1, -1) if flags & 1 << place)
 
 
-def _property_lines(raw: bytes, version: str) -> bytes:
-    """Return the lines of raw properties: texts, numbers, the message's own headers.
-
-    A property wins over a header of the same name.
-    """
+def _property_lines(raw: bytes, version: str) -> "tuple[list[bytes], OwnHeaders]":
+    """Return the lines of raw properties, texts before numbers, and a reader of the message's own headers."""
     flags: int = _FLAGS(raw)[0]
     texts: list[bytes] = []
     numbers: list[bytes] = []
@@ -100,47 +115,58 @@ def _property_lines(raw: bytes, version: str) -> bytes:
         at = end
     if persistent:
         numbers.append(b"persistent:true\n")
-    own = _own_lines(raw, *table, flags, persistent, version)
-    return b"".join((*texts, *numbers, *own))
+    return texts + numbers, OwnHeaders(raw, *table, flags, persistent=persistent, version=version)
 
 
-def _own_lines(  # noqa: PLR0917 - called once a message
-    raw: bytes, at: int, end: int, flags: int, persistent: bool, version: str
-) -> list[bytes]:
-    """Return the lines of the message's own headers that can be text; if a name is repeated, its
-    first line.
+class OwnHeaders:
+    """The message's own headers that can be text, read piece by piece. A property wins over a header of the
+    same name, and of a repeated name the first header counts.
+
+    ``ended`` is True after the last header.
     """
-    lines: list[bytes] = []
-    seen: set[bytes] = set()
-    value: bytes | None
-    while at < end:
-        name_end = at + 1 + raw[at]
-        name = raw[at + 1 : name_end]
-        kind = raw[name_end]
-        if kind == _TEXT:
-            at = name_end + 5 + _LENGTH(raw, name_end + 1)[0]
-            value = raw[name_end + 5 : at]
-        else:
+
+    __slots__ = ("_at", "_end", "_flags", "_persistent", "_raw", "_seen", "_version", "ended")
+
+    def __init__(self, raw: bytes, at: int, end: int, flags: int, *, persistent: bool, version: str) -> None:
+        """Read the table between two offsets of raw properties with these flags."""
+        self._raw = raw
+        self._at = at
+        self._end = end
+        self._flags = flags
+        self._persistent = persistent
+        self._version = version
+        self._seen: set[bytes] = set()
+        self.ended = at >= end
+
+    def take(self, count: int) -> list[bytes]:
+        """Return the lines of the next headers, at most ``count``."""
+        raw, at, end, flags, version = self._raw, self._at, self._end, self._flags, self._version
+        seen = self._seen
+        lines: list[bytes] = []
+        while at < end and count:
+            count -= 1
+            name_end = at + 1 + raw[at]
+            name = raw[at + 1 : name_end]
             at = value_end(raw, name_end)
-            value = _as_text(raw, name_end, at)
-        if name in seen:
-            continue
-        seen.add(name)
-        begin, flag = _line_begin(name, version)
-        if not begin or flag & flags or (persistent and name == b"persistent") or value is None:
-            continue
-        lines.append(_line(name, value, version) if _ESCAPED(value) else b"%b%b\n" % (begin, value))
-    return lines
-
-
-def _as_text(raw: bytes, at: int, end: int) -> bytes | None:
-    """Return the value whose type character stands at ``at`` as text, or None if it cannot be text."""
-    kind = raw[at]
-    if kind == _BYTES:
-        return raw[at + 5 : end]
-    if kind == _BOOLEAN:
-        return b"true" if raw[at + 1] else b"false"
-    return str(decode_value(raw, at, end, KEPT)[0]).encode() if kind in _NUMBERS else None
+            if name in seen:
+                continue
+            seen.add(name)
+            begin, flag = _line_begin(name, version)
+            if not begin or flag & flags or (self._persistent and name == b"persistent"):
+                continue
+            kind = raw[name_end]
+            if kind in _VERBATIM:
+                value = raw[name_end + 5 : at]
+                lines.append(_line(name, value, version) if _ESCAPED(value) else b"%b%b\n" % (begin, value))
+            elif (layout := _INTEGERS.get(kind)) is not None:
+                lines.append(b"%b%d\n" % (begin, layout(raw, name_end + 1)[0]))
+            elif (layout := _FLOATS.get(kind)) is not None:
+                lines.append(b"%b%b\n" % (begin, repr(layout(raw, name_end + 1)[0]).encode()))
+            elif kind == _BOOLEAN:
+                lines.append(begin + (b"true\n" if raw[name_end + 1] else b"false\n"))
+        self._at = at
+        self.ended = at >= end
+        return lines
 
 
 @lru_cache(KNOWN)
@@ -148,7 +174,9 @@ def _line_begin(name: bytes, version: str) -> tuple[bytes, int]:
     """Return the beginning of the line of a header of the message, up to the colon, and the flag of the
     property that wins over it. The beginning is empty for a header that only the broker may send.
     """
-    begin = b"" if name in _OWN else encode_headers({_decode(name): ""}, version)[:-1]
+    if name in _OWN:
+        return b"", 0
+    begin = encode_headers({_decode(name): ""}, version)[:-1] if _ESCAPED(name) else name + b":"
     return begin, _FLAG_OF.get(name, 0)
 
 

@@ -7,6 +7,7 @@ from tests.hostile.matching import MATCHING
 from tests.hostile.memory import MEMORY
 from tests.hostile.publishing import PUBLISHING
 from tests.hostile.queues import QUEUES
+from tests.hostile.stomp import STOMP
 from tests.hostile.storage import STORAGE
 
-FAMILIES = (PUBLISHING, MATCHING, QUEUES, ENDINGS, ADMINISTRATION, MEMORY, STORAGE, LOGINS)
+FAMILIES = (PUBLISHING, MATCHING, QUEUES, ENDINGS, ADMINISTRATION, MEMORY, STORAGE, STOMP, LOGINS)

@@ -135,11 +135,10 @@ def unescaped(text, escapes):
     """The text without escapes, character by character; None if it has an unknown one."""
     plain, characters = "", iter(text)
     for character in characters:
-        if character == "\\" and escapes:
-            character = escapes.get(next(characters, ""))
-            if character is None:
-                return None
-        plain += character
+        found = escapes.get(next(characters, "")) if character == "\\" and escapes else character
+        if found is None:
+            return None
+        plain += found
     return plain
 
 

@@ -6,8 +6,9 @@ from leveret.protocol.amqp.message import Message, pack_frames, pack_route
 from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_1, V1_2, VERSIONS, FrameLimits, FrameReader, encode_headers
-from leveret.router.stomp.header_lines import header_lines
+from leveret.router.stomp.header_lines import header_lines, lines_in_slices
 from leveret.router.stomp.properties import NUMBERS, OWN, TEXTS, pack_properties
+from leveret.router.turns.backlog import at_once
 from tests.protocol.amqp.strategies import PROPERTIES, VALUES
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
@@ -115,6 +116,16 @@ def test_there_is_always_a_table_of_headers():
 def test_what_no_property_can_hold_is_refused(headers):
     with pytest.raises(StompError, match="Invalid header"):
         pack_properties(headers)
+
+
+@given(PROPERTIES, st.dictionaries(mapped_names, VALUES), st.sampled_from(VERSIONS), st.integers(1, 3))
+def test_lines_in_slices_are_those_made_at_once(properties, more, version, size):
+    if properties.headers is not None:
+        properties.headers |= more
+    message = Message.build("", "q", properties, b"")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("leveret.router.stomp.header_lines.SLICE", size)
+        assert at_once(lines_in_slices(message, version)) == header_lines(message, version)
 
 
 def test_lines_of_messages_alike_are_made_once():

@@ -135,3 +135,85 @@ def test_frames_with_long_heads_are_handled_in_turns_of_their_own(world, client,
     assert bodies(world) == [1]
     finish(steps)
     assert bodies(world) == [1, 1, 2, 2]
+
+
+MANY = {f"h{number}": "x" * 10 for number in range(900)}
+
+
+def fill(world, *messages):
+    """Have another client publish messages with so many headers each."""
+    other = StompClient(world).open()
+    for body, headers in enumerate(messages):
+        other.publish(str(body), **headers)
+
+
+def test_messages_with_many_headers_are_written_in_later_turns_and_in_order(world, client, steps):
+    fill(world, {}, MANY, {}, MANY, {})
+    finish(steps)
+    client.send_raw(
+        client.packed("SUBSCRIBE", destination="/queue/q", id="1", ack="client", receipt="subscribed")
+    )
+    assert [frame.command for frame in client.received()] == ["RECEIPT"]
+    steps()
+    assert client.bodies() == ["0"]
+    client.send("SEND", destination="/queue/other", receipt="behind")
+    client.send("SUBSCRIBE", destination="/queue/other", id="2")
+    turns = finish(steps)
+    frames = client.received()
+    assert [frame.body for frame in frames if frame.command == "MESSAGE"] == [b"1", b"2", b"3", b"4", b""]
+    assert [frame.command for frame in frames].index("RECEIPT") == 4
+    assert turns > 6
+    assert all(frames[place].headers.items() >= MANY.items() for place in (0, 2))
+    client.send("ACK", id=frames[3].headers["ack"])
+    assert world.vhost.queues["q"].unacked == 0
+
+
+def test_messages_are_written_once_however_turns_and_publishes_alternate(world, client, steps):
+    client.subscribe(ack="client")
+    other = StompClient(world).open()
+    for number in range(40):
+        other.publish(str(number), **(MANY if number % 3 else {}))
+        for _ in range(number % 5):
+            steps()
+    finish(steps)
+    assert client.bodies() == [str(number) for number in range(40)]
+
+
+@pytest.mark.parametrize("command", ["DISCONNECT", "NONSENSE", None])
+def test_messages_that_wait_to_be_written_are_requeued_when_the_client_goes(world, client, steps, command):
+    fill(world, {}, MANY, MANY)
+    finish(steps)
+    client.subscribe(ack="client")
+    client.send("SEND", destination="/queue/other", receipt="sent")
+    if command is None:
+        client.connection.lost()
+    else:
+        client.send(command, receipt="last")
+    finish(steps)
+    assert (bodies(world), world.vhost.queues["q"].unacked) == ([0, 1, 2], 0)
+    commands = [frame.command for frame in client.received()]
+    assert (
+        commands
+        == {
+            "DISCONNECT": ["MESSAGE", "RECEIPT", "RECEIPT"],
+            "NONSENSE": ["MESSAGE", "RECEIPT", "ERROR"],
+            None: [],
+        }[command]
+    )
+
+
+def test_an_exception_while_a_message_is_written_later_ends_its_client_only(
+    world, client, steps, monkeypatch
+):
+    fill(world, MANY)
+    finish(steps)
+    client.subscribe(ack="client")
+    monkeypatch.setattr("leveret.router.stomp.message_writer.lines_in_slices", lambda *_: 1 / 0)
+    finish(steps)
+    assert client.outbox.closed
+    assert bodies(world) == [0]
+    monkeypatch.undo()
+    other = StompClient(world).open()
+    other.subscribe()
+    finish(steps)
+    assert other.bodies() == ["0"]
