@@ -9,7 +9,14 @@ from struct import Struct
 from leveret.protocol.amqp.command import Command, Delivery, Oversized
 from leveret.protocol.amqp.constants import FRAME_OVERHEAD
 from leveret.protocol.amqp.large_body import LargeBody, begins, is_worth_it
-from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Frames, Message, body_frames, pack_route
+from leveret.protocol.amqp.message import (
+    FLAGS_OFFSET,
+    FRAME,
+    Frames,
+    ParsedMessage,
+    body_frames,
+    pack_route,
+)
 from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
 from leveret.protocol.amqp.traits import NO_TRAITS, Traits, read_traits
 from leveret.protocol.errors import SyntaxError_, UnexpectedFrame
@@ -137,8 +144,8 @@ class IncompleteContent:
         route = pack_route(method.exchange, method.routing_key)
         if isinstance(method, BasicPublish):
             bits = method.mandatory | method.immediate << 1
-            return Message(route, bits, self.channel, self.size, frames, self._traits)
-        return Delivery(method, Message(route, 0, self.channel, self.size, frames, self._traits))
+            return ParsedMessage(route, bits, self.channel, self.size, frames, self._traits)
+        return Delivery(method, ParsedMessage(route, 0, self.channel, self.size, frames, self._traits))
 
 
 def content_traits(raw: bytes, method: Method) -> Traits:

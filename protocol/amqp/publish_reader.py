@@ -15,7 +15,7 @@ from struct import Struct
 from leveret.protocol.amqp.command import Command, Publishes
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from leveret.protocol.amqp.incomplete_content import HEAD
-from leveret.protocol.amqp.message import BASIC, FLAGS_OFFSET, Message
+from leveret.protocol.amqp.message import BASIC, FLAGS_OFFSET, Message, ParsedMessage
 from leveret.protocol.amqp.shape import FIXED, PropertyScanner, mask_of
 from leveret.protocol.amqp.traits import NO_TRAITS
 
@@ -158,7 +158,7 @@ class PublishReader:
                         known_size, known_traits, used = self._known_size, self._known_traits, self._used
                         ahead = len(begin)
             # The message, in the last command or in one of its own.
-            message = Message(route, bits, channel, size, data[at:end], traits)
+            message = ParsedMessage(route, bits, channel, size, data[at:end], traits)
             position = end
             if traits.handling is not handling:
                 if len(messages) > 1:
@@ -176,7 +176,7 @@ class PublishReader:
                     end = at + whole
                     if end > length or data[end - 1] != FRAME_END:
                         break
-                    messages.append(Message(route, bits, channel, size, data[at:end], traits))
+                    messages.append(ParsedMessage(route, bits, channel, size, data[at:end], traits))
                     total += size
                     position = end
         if len(messages) > 1:

@@ -13,7 +13,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Acks, Command, Heartbeat, Publishes
 from leveret.protocol.amqp.connection import ConnectionState, Offer
-from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.message import ParsedMessage
 from leveret.protocol.errors import AmqpError
 from leveret.router.amqp.channel import Channel
 from leveret.router.amqp.channels import LIFE, Channels
@@ -29,7 +29,7 @@ from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
 from leveret.router.turns.backlog import LongWork, Postponed, Slices
 
-PUBLISHED = (Message, Publishes)
+PUBLISHED = (ParsedMessage, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # need no ``Broker.catch_up_for`` before them
 NOT_TUNED = (ConnectionState.HEADER, ConnectionState.START_OK, ConnectionState.TUNE_OK)
 OPENING = (*NOT_TUNED, ConnectionState.OPEN)
@@ -133,7 +133,7 @@ class AmqpConnection(AmqpHandshake):
                     if self.paused:
                         self._put_off = self._rest(commands)
                         break
-                elif type(command) is Message:
+                elif type(command) is ParsedMessage:
                     session.publish(command)
                 elif type(command) is Publishes:
                     session.publish_all(command.messages, command.size)

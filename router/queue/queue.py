@@ -15,7 +15,7 @@ from leveret.router.deduplication.deduplicator import Admission, Duplicate, Iden
 from leveret.router.queue.admission import AdmissionLimits
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.delivery import QueueDeliveries
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import Entry, QueuedEntry
 from leveret.router.queue.fifo import Fifo
 from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueStorage
@@ -79,7 +79,7 @@ class Queue(QueueDeliveries):
             self._deliver_before(message)
         if not self._plain or message.traits.expiration is not None:
             return self._enqueue_limited(message, now)
-        entry = Entry(message, self._position)
+        entry = QueuedEntry(message, self._position)
         self._position += 1
         self.bytes += message.size
         ready = self.ready
@@ -106,7 +106,7 @@ class Queue(QueueDeliveries):
         expires = self.limits.deadline(message, now)
         if 0 < expires <= now and self._touched:
             self.host.deliver_touched()  # if this empties the queue, the message expires at once
-        entry = Entry(message, self._position, expires)
+        entry = QueuedEntry(message, self._position, expires)
         self._position += 1
         self.bytes += message.size
         if expires:
@@ -146,7 +146,7 @@ class Queue(QueueDeliveries):
         if not limits.exceeded(len(self.ready) + 1, self.bytes + message.size):
             return False
         if limits.dead_lettering:
-            self.host.dead_letter(self, [Entry(message, self._position)], "maxlen")
+            self.host.dead_letter(self, [QueuedEntry(message, self._position)], "maxlen")
         else:
             self.host.refused(self)
         return True
@@ -174,7 +174,7 @@ class Queue(QueueDeliveries):
             return None
         position = self._position
         self._position += len(messages)
-        entries = list(map(Entry, messages, range(position, self._position)))
+        entries = list(map(QueuedEntry, messages, range(position, self._position)))
         self.bytes += size
         self.ready.extend(entries)
         log = self.log

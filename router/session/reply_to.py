@@ -6,7 +6,7 @@ from secrets import token_urlsafe
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.traits import DIRECT_REPLY_TO
 from leveret.router.queue.consumers import Receiver
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import QueuedEntry
 from leveret.router.values.outcome import Awaited
 
 REPLY_TO = DIRECT_REPLY_TO  # the queue that a client consumes replies from
@@ -47,7 +47,7 @@ class ReplyTarget:
         """
         if self.receiver is not None:
             if self._accepts():
-                self.receiver.sink.deliver(self.receiver, [Entry(message, 0) for message in messages])
+                self.receiver.sink.deliver(self.receiver, [QueuedEntry(message, 0) for message in messages])
             else:
                 self._dropped(len(messages), now)
         return ()

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from operator import attrgetter
 from pathlib import Path
 
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import Entry, QueuedEntry
 from leveret.router.queue.fifo import Fifo
 from leveret.router.queue.paged_run import Run
 from leveret.router.queue.queue import Queue
@@ -202,7 +202,7 @@ def _entry(
     if message is None:
         return None
     expires = expiry(stored.deadline, wall_offset) if wall_offset is not None else 0
-    entry = Entry(message, stored.position, expires)
+    entry = QueuedEntry(message, stored.position, expires)
     entry.stored = True
     entry.page = page
     entry.returns = min(stored.returns, RETURNS_MAX)

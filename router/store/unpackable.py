@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import Entry, QueuedEntry
 from leveret.router.store.batch import Log, Touched
 from leveret.router.store.journal.records import pack_note, pack_progress, pack_publish, pack_returned, ranges
 from leveret.router.store.notes import StoredNotes
@@ -111,7 +111,7 @@ def find_unpackable(
 def _pack_samples(publishes: Sequence[Publish], wall_offset: int) -> None:
     """Pack a good record of each kind. Raises the exception that makes all packing fail."""
     message = Message.build("", "", Properties(), b"")
-    entry = Entry(message, 0)
+    entry = QueuedEntry(message, 0)
     entry.stored = True
     for log, _, _ in publishes[:1]:
         pack_each([(log, entry, message)], wall_offset)

@@ -36,7 +36,7 @@ class StreamMessage(Message):
     need them.
     """
 
-    __slots__ = ("_decoded",)
+    __slots__ = ("_decoded", "frames", "route", "size")
 
     # The same for all messages; never set.
     bits = 0
@@ -63,7 +63,7 @@ class StreamMessage(Message):
 class StreamEntry(Entry):
     """A message at its offset, which is its position. It never expires, returns or moves to a page."""
 
-    __slots__ = ()
+    __slots__ = ("message", "position")
 
     expires = 0
     returns = 0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from leveret.protocol.amqp.message import END, FRAME, HEADER_FRAME, Message
+from leveret.protocol.amqp.message import END, FRAME, HEADER_FRAME, Message, ParsedMessage
 from leveret.protocol.amqp.traits import Traits
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import Entry, QueuedEntry
 from leveret.router.queue.page_out import PAGE_MESSAGES
 from leveret.router.queue.paged_run import Run
 from leveret.router.store.journal.records import RETURNS_MAX, expiry
@@ -273,7 +273,7 @@ class StorePager:
                 continue
             if traits:
                 _, channel, _, _, _, size = unpack_header(frames)
-                message = Message(route, 0, channel, size, frames, traits[place])
+                message = ParsedMessage(route, 0, channel, size, frames, traits[place])
             elif len(frames) == length and frames.startswith(header) and message and frames.endswith(END):
                 message = message.with_body_of(route, frames)
             else:
@@ -283,7 +283,7 @@ class StorePager:
                     continue
                 message, length = found, len(frames)
                 header = frames[: len(found.header_frame) + FRAME.size]  # and the head of its body frame
-            entry = Entry(message, position, expiry(deadline, offset) if deadline else 0)
+            entry = QueuedEntry(message, position, expiry(deadline, offset) if deadline else 0)
             if returns or not whole:
                 entry.returns = min(page.returns(position, returns), RETURNS_MAX)
             if position < delivered and not entry.returns:
@@ -303,7 +303,9 @@ class StorePager:
 def _traits(entries: Sequence[Entry]) -> Sequence[Traits] | None:
     """Return the traits of messages for ``StoredPage``; None if some of them have blind copies."""
     messages = [entry.message for entry in entries]
-    return [each.traits for each in messages] if all(type(each) is Message for each in messages) else None
+    return (
+        [each.traits for each in messages] if all(type(each) is ParsedMessage for each in messages) else None
+    )
 
 
 def _known_traits(

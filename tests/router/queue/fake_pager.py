@@ -1,6 +1,6 @@
 """A pager that keeps pages in a list, and reads and writes at calls of ``land``."""
 
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import QueuedEntry
 
 
 class FakePage:
@@ -25,7 +25,7 @@ class FakePage:
         """The live messages, as others than those that were written."""
         for entry in self.entries:
             if entry.position not in self.settled:
-                yield Entry(entry.message, entry.position, entry.expires)
+                yield QueuedEntry(entry.message, entry.position, entry.expires)
 
 
 class FakePager:

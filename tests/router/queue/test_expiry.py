@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import QueuedEntry
 from leveret.router.queue.expiry import BUCKET, ExpiryIndex
 from tests.router.harness import message
 
@@ -12,7 +12,7 @@ MANY = 1 << 20
 
 
 def entry(position, expires):
-    return Entry(message(), position, expires)
+    return QueuedEntry(message(), position, expires)
 
 
 def indexed(*deadlines):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import QueuedEntry
 from leveret.router.queue.fifo import Fifo
 from leveret.router.queue.priorities import Priorities
 from tests.router.harness import message
@@ -13,7 +13,7 @@ ALL = 1 << 30
 
 
 def entries(count, expires=0, size=1, start=0):
-    return [Entry(message("x" * size), position, expires) for position in range(start, start + count)]
+    return [QueuedEntry(message("x" * size), position, expires) for position in range(start, start + count)]
 
 
 def filled(*waiting):
@@ -55,7 +55,7 @@ def test_returned_messages_go_back_to_where_they_were():
 )
 def test_take_stops_once_frames_reach_the_budget(properties, budget, expected):
     """``budget`` is in sizes of a message's frames."""
-    fifo = filled(*(Entry(message("body", **properties), position) for position in range(3)))
+    fifo = filled(*(QueuedEntry(message("body", **properties), position) for position in range(3)))
     assert len(fifo.take(9, budget * len(message("body", **properties).frames))) == expected
 
 
@@ -102,7 +102,7 @@ def pushed(fifo, *deadlines):
     """Push entries with these deadlines; say for each whether the head alone would tell its deadline."""
     told = []
     for position, expires in enumerate(deadlines):
-        entry = Entry(message(), position, expires)
+        entry = QueuedEntry(message(), position, expires)
         told.append(bool(expires) and fifo.in_deadline_order(expires))
         entry.indexed = bool(expires) and not told[-1]
         fifo.push(entry)
@@ -152,7 +152,7 @@ def test_overdue_takes_from_the_head_up_to_the_limit():
 def test_the_highest_priority_leaves_first(priorities, order):
     ready = Priorities(3)
     for position, priority in enumerate(priorities):
-        ready.push(Entry(message(priority=priority), position))
+        ready.push(QueuedEntry(message(priority=priority), position))
     assert positions(ready) == order
     assert positions(ready.take(1, ALL)) == order[:1]
     assert positions(ready.take(9, ALL)) == order[1:]
@@ -161,7 +161,7 @@ def test_the_highest_priority_leaves_first(priorities, order):
 def test_the_budget_spans_priorities():
     ready = Priorities(3)
     for position, priority in enumerate([0, 1, 2]):
-        ready.push(Entry(message("0123456789", priority=priority), position))
+        ready.push(QueuedEntry(message("0123456789", priority=priority), position))
     assert positions(ready.take(9, 1 + len(message("0123456789", priority=0).frames))) == [2, 1]
 
 
@@ -188,7 +188,7 @@ def test_any_order_of_events_equals_a_sorted_list(make, steps):
 
     for position, (step, number) in enumerate(steps):
         if step == "push":
-            entry = Entry(message(priority=number), position)
+            entry = QueuedEntry(message(priority=number), position)
             ready.push(entry)
             model.append(entry)
         elif step == "take":

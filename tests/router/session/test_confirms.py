@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import QueuedEntry
 from leveret.router.session.confirms import Confirms
 
 
@@ -48,7 +48,7 @@ def test_every_publish_is_confirmed_once_with_its_own_verdict(batches):
 
 
 def entries(count):
-    return [Entry(Message.build("", "q", Properties(), b""), position) for position in range(count)]
+    return [QueuedEntry(Message.build("", "q", Properties(), b""), position) for position in range(count)]
 
 
 def test_publishes_are_confirmed_batch_by_batch():

@@ -5,7 +5,7 @@ import re
 import pytest
 import structlog
 
-from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.message import Message, ParsedMessage
 from leveret.protocol.errors import InternalError
 from leveret.router.queue.paging import COST, NextMessagePending
 from leveret.router.store.segments import pager as module
@@ -349,6 +349,6 @@ def test_messages_come_back_from_pages_with_their_traits(quick_path, restart):
         message = kept.get()[1].message
         again = Message.from_frames(message.route, message.frames)
         assert message.body == b"%d" % number
-        for name in Message.__slots__:
+        for name in ParsedMessage.__slots__:
             assert getattr(message, name) == getattr(again, name)
     kept.stop()

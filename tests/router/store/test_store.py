@@ -4,7 +4,7 @@ import pytest
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.queue.entry import Entry
+from leveret.router.queue.entry import QueuedEntry
 from leveret.router.store.journal.records import ProgressRecord, PublishRecord, unpack
 from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.store import Store
@@ -30,7 +30,7 @@ class FakeQueue:
         return []
 
     def put(self, message):
-        entry = Entry(message, self.position)
+        entry = QueuedEntry(message, self.position)
         self.position += 1
         self.log.store(entry, message)
         return entry
