@@ -16,6 +16,7 @@ from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.log import StreamLog
 from leveret.router.stream.stream import Stream
+from leveret.router.values.notes import BrokerNotes
 
 
 class Storage(Protocol):
@@ -69,6 +70,10 @@ class Storage(Protocol):
 
     def end_whole(self) -> None: ...
 
+    @property
+    def broker_notes(self) -> BrokerNotes | None:
+        """The notes of the broker itself; None if nothing is stored."""
+
     def keep_queue(self, queue: Queue) -> QueueLog | None: ...
     def keep_stream(self, stream: Stream) -> StreamLog | None: ...
     def forget_queue(self, queue: AnyQueue) -> None: ...
@@ -93,6 +98,7 @@ class NoStorage:
     changes = 0
     changed = 0
     pager = None
+    broker_notes = None
 
     def hold(self) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""The stored log of one exchange: its notes."""
+"""The stored log of one exchange, or of the broker itself: its notes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class StoredExchangeLog:
-    """The ``ExchangeLog`` of one exchange, which has only notes.
+    """The ``ExchangeLog`` of one exchange, which has only notes; also the log of the broker itself.
 
-    An exchange that is deleted and declared again gets another ``id``.
+    An exchange that is deleted and declared again gets another ``id``. The broker's is ``BROKER_LOG``.
     """
 
     next_position = delivered = 0
@@ -28,7 +28,7 @@ class StoredExchangeLog:
         self._store = store
 
     def commit(self, below: int) -> None:
-        """Do nothing: an exchange has no messages."""
+        """Do nothing: the log has no messages."""
 
     def flush(self, below: int) -> bool:
         """Return False: no messages have to be written to files."""

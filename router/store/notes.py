@@ -1,4 +1,7 @@
-"""The stored notes of one queue, stream or exchange; ``leveret.router.values.notes`` defines notes."""
+"""The stored notes of one log: of a queue, a stream, an exchange or the broker.
+
+``leveret.router.values.notes`` defines notes.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -16,7 +16,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.store.backend import StorageBackend
 from leveret.router.store.files import DiskFiles, Files
 from leveret.router.store.journal.journal import DamageError
-from leveret.router.store.journal.records import ID_MAX
+from leveret.router.store.journal.records import BROKER_LOG, ID_MAX
 from leveret.router.store.journal.recovery import Recovered, ReportProgress, ignore_progress, recover
 from leveret.router.store.lock import DataDirectoryError, Lock, cannot_use
 from leveret.router.store.message_restore import MessageRestorer
@@ -108,7 +108,7 @@ def read(backend: StorageBackend, progress: ReportProgress = ignore_progress) ->
     recovered = recover(
         backend.files,
         backend.path,
-        backend.metadata.ids(),
+        [BROKER_LOG, *backend.metadata.ids()],
         stopped=backend.stopped or 0,
         progress=progress,
     )
@@ -185,6 +185,8 @@ def restore(
     _log_rows(restored, backend.path)
     store.set_aside[ROWS] += len(restored.bad)
     _restore_exchange_notes(store, restored, opened, restorer)
+    if notes := opened.recovered.queues[BROKER_LOG].notes:
+        store.broker_notes.restore(notes)
     pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for number, queue in restored.queues:

@@ -7,6 +7,7 @@ and for the results of jobs. Not for batches (see ``commits``), nor for the remo
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.persistence.rows import Row
@@ -15,6 +16,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.store.batch import Log
 from leveret.router.store.commits import Commits
 from leveret.router.store.exchange_log import StoredExchangeLog
+from leveret.router.store.journal.records import BROKER_LOG
 from leveret.router.store.journal.truncation import Retirement
 from leveret.router.store.metadata.statements import (
     BindingRow,
@@ -32,6 +34,7 @@ from leveret.router.store.metadata.statements import (
     remove_exchange,
     remove_queue,
 )
+from leveret.router.store.notes import StoredNotes
 from leveret.router.store.queue_log import StoredQueue, StoredQueueLog
 from leveret.router.store.segments.allocation import SegmentAllocation
 from leveret.router.store.segments.compaction import Compaction
@@ -47,8 +50,15 @@ MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being writ
 MOST_FILES = 3  # journal files that may wait for their removal
 
 
+def _add_broker_log(store: "Store") -> StoredNotes:
+    """Add the log of the broker itself, when it is first needed."""
+    return store.add_exchange_log(BROKER_LOG).notes
+
+
 class Store(Commits):
     """The store of one broker."""
+
+    broker_notes = cached_property(_add_broker_log)
 
     def __init__(
         self,

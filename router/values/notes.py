@@ -1,4 +1,4 @@
-"""Notes: small values by key that queues, streams and exchanges persist beside their messages.
+"""Notes: small values by key that queues, streams, exchanges and the broker persist beside messages.
 
 Responsible for the kinds of notes, each with the prefix of its keys. The module that writes a note encodes
 its value, and ``leveret.router.store.notes`` stores notes.
@@ -21,6 +21,8 @@ class NoteKind(Enum):
     POSITION = b"p"  # of a named consumer of a stream
     GAP = b"g"  # offsets of a stream that are lost
     FIRST_OFFSET = b"f"  # of a stream, below which retention has removed everything
+    OUTBOX = b"o"  # of the broker: published rows of transactional outboxes
+    STORE_NAME = b"s"  # of the broker: a random name, different for each data directory
 
     def key(self, name: bytes) -> Key:
         """Return the key of the note of this kind with this name."""
@@ -36,7 +38,7 @@ class NoteKind(Enum):
 
 
 class Notes(Protocol):
-    """The notes of one queue, stream or exchange."""
+    """The notes of one queue, stream or exchange, or of the broker itself."""
 
     def put(self, key: Key, value: bytes) -> None:
         """Persist a value, which is not empty, in place of the previous one of this key."""
@@ -46,6 +48,13 @@ class Notes(Protocol):
 
     def barrier(self) -> CommitBarrier | None:
         """Return a barrier for the commit of all notes so far; None if all are on disk."""
+
+
+class BrokerNotes(Notes, Protocol):
+    """The notes of the broker itself, which belong to no queue; ``kept`` are the current ones."""
+
+    @property
+    def kept(self) -> Mapping[Key, bytes]: ...
 
 
 def apply_note(notes: dict[Key, bytes], key: Key, value: bytes) -> None:

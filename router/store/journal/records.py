@@ -56,6 +56,7 @@ POSITION_MAX = 1 << 62
 DEADLINE_MAX = 1 << 62  # ms since 1970
 RETURNS_MAX = 1 << 31
 ID_MAX = 1 << 53
+BROKER_LOG = 0  # in place of a queue id: notes of the broker itself; queues and exchanges have 1 and up
 JUMP = 1 << 48  # positions that a queue may skip between two records, for messages that need no record
 
 Target = tuple[int, int, int]  # queue id, position, deadline

@@ -13,7 +13,7 @@ from leveret.router.store.journal.checkpoint import NAME
 from leveret.router.store.journal.checkpoint_rebuild import segments
 from leveret.router.store.journal.journal import numbers, path_of
 from leveret.router.store.journal.reading import Journal
-from leveret.router.store.journal.records import BadRecord, publishes_of, unpack_readable
+from leveret.router.store.journal.records import BROKER_LOG, BadRecord, publishes_of, unpack_readable
 from leveret.router.store.journal.recovery import Recovered, recover
 from leveret.router.store.metadata.restore import Restored
 from leveret.router.store.metadata.statements import QueueRow
@@ -112,7 +112,7 @@ def _change_metadata(found: Inspection, directory: Path, whole: bytes) -> None:
 def inspect(files: Files, directory: Path, rows: Collection[QueueRow], stopped: int) -> Inspection:
     """Inspect everything but the metadata. Raises FormatError and OSError."""
     found = Inspection()
-    known = frozenset(row.id for row in rows)
+    known = frozenset([BROKER_LOG, *(row.id for row in rows)])
     inspect_checkpoint(found, files, directory, known)
     inspect_journal(found, files, directory, stopped)
     # The broker's own reader determines what a broker would find, with everything repaired that it would
