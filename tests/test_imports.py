@@ -33,6 +33,7 @@ LAYERS = (
     ("amqp", "stomp"),
     ("management",),
     ("store",),
+    ("transactional_outbox",),
     ("core_bench",),
     ("postgresql",),
     ("server",),

@@ -29,6 +29,7 @@ from leveret.router.broker.alarms import Alarms
 from leveret.router.broker.client import Client
 from leveret.router.broker.commit_waiters import CommitWaiters
 from leveret.router.broker.incoming import Incoming
+from leveret.router.broker.outbox_state import OutboxState
 from leveret.router.broker.recovery import Recovery
 from leveret.router.broker.refusals import Refusals
 from leveret.router.broker.scheduler import Scheduler
@@ -86,6 +87,7 @@ class Broker:
         self.drops = Drops(self.schedule)
         self.refusals = Refusals(self.schedule)
         self.incoming = Incoming(settings.server.max_incoming_size)
+        self.outboxes: list[OutboxState] = []  # the transactional outboxes that this broker publishes from
         self.set_aside: Counter[str] = Counter()  # stored content that could not be read, by its kind
         self.dead_letters = DeadLetters(self, self.alarms.raised)
         self.recovery = Recovery(self)

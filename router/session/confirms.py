@@ -84,6 +84,11 @@ class Confirms:
         """The number of publishes that were acked or nacked."""
         return self._answered
 
+    @property
+    def last_refused(self) -> bool:
+        """True if a queue refused the last publish, whose confirm is not sent yet."""
+        return bool(self._refused) and self._refused[-1] == self.published
+
     def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Awaited] = ()) -> bool:
         """Count a publish. ``accepted`` is False if a queue refused the message; ``entries`` are stored with
         ``batch``.

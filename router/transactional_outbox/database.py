@@ -1,0 +1,202 @@
+"""Rows of an outbox in PostgreSQL: reading, deleting and marking them, and the right to do so.
+
+Responsible for the statements. All methods block, so the broker calls them in a thread, one at a time. One
+connection at a time holds the outbox, by an advisory lock of its session.
+
+The order: rows are read by id, among those that are visible. A row that was inserted after another one was
+committed has a higher id, so it is never read before that one. A transaction that commits late has low ids;
+its rows are read when they are visible, however many rows with higher ids have been deleted by then.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, NamedTuple
+
+import psycopg
+
+from leveret.router.transactional_outbox.connection import (
+    Connection,
+    OutboxError,
+    as_outbox_errors,
+    connect,
+    find_outbox,
+    must_be_current,
+)
+from leveret.router.transactional_outbox.rows import PROPERTIES_MAX, BatchResult, FailedRow, OutboxRow
+
+COUNTED = 100_000  # rows that are counted at most, since that takes time
+LONGEST_RETRY = 60  # seconds
+ERROR_MAX = 1000  # characters
+CLOSE_TIMEOUT = 1  # seconds
+LOCK_CLASS = 0x6C657665  # "leve": the first key of the advisory lock; the second is the table's oid
+NAME = "leveret outbox"
+
+# A body that is larger than the broker accepts is not read. At least one row is read, and further ones while
+# bodies and properties are less than `bytes` together.
+_READ = """
+WITH waiting AS (
+    SELECT id, message_id, virtual_host, exchange, routing_key, mandatory, properties::text AS properties,
+           body, body_text, coalesce(octet_length(body), octet_length(body_text), 0) AS size
+    FROM leveret_outbox WHERE failed_at IS NULL ORDER BY id LIMIT %(rows)s
+), measured AS (
+    SELECT *, sum(size + octet_length(properties)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING)
+              - size - octet_length(properties) AS before
+    FROM waiting
+)
+SELECT id, message_id, virtual_host, exchange, routing_key, mandatory,
+       CASE WHEN octet_length(properties) <= %(properties)s THEN properties END,
+       CASE WHEN size <= %(largest)s THEN coalesce(body, convert_to(body_text, 'UTF8'), '') END, size
+FROM measured WHERE before < %(bytes)s ORDER BY id
+"""
+_DELETE = """
+DELETE FROM leveret_outbox AS row USING unnest(%s::bigint[], %s::uuid[]) AS done(id, message_id)
+WHERE row.id = done.id AND row.message_id = done.message_id
+"""
+_FAIL = """
+UPDATE leveret_outbox AS row
+SET error = bad.error, attempts = attempts + 1, failed_at = clock_timestamp(),
+    retry_at = CASE WHEN bad.temporary
+                    THEN clock_timestamp() + least(%s, 2 ^ least(attempts, 30)) * interval '1 second' END
+FROM unnest(%s::bigint[], %s::uuid[], %s::text[], %s::boolean[]) AS bad(id, message_id, error, temporary)
+WHERE row.id = bad.id AND row.message_id = bad.message_id
+"""
+_RETRY_DUE = """
+UPDATE leveret_outbox SET failed_at = NULL, retry_at = NULL
+WHERE failed_at IS NOT NULL AND retry_at <= clock_timestamp()
+"""
+_COUNT = """
+SELECT (SELECT count(*) FROM (SELECT FROM leveret_outbox WHERE failed_at IS NULL LIMIT %(most)s) AS w),
+       (SELECT count(*) FROM (SELECT FROM leveret_outbox WHERE failed_at IS NOT NULL LIMIT %(most)s) AS f),
+       (SELECT extract(epoch FROM clock_timestamp() - created_at)::float8
+        FROM leveret_outbox WHERE failed_at IS NULL ORDER BY id LIMIT 1)
+"""
+_HOLDER = """
+SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = 'leveret_outbox'::regclass::oid
+  AND objsubid = 2 AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+class OutboxCounts(NamedTuple):
+    """Rows that wait and that failed, at most ``COUNTED`` each; the oldest waiting row's age in seconds."""
+
+    waiting: int
+    failed: int
+    oldest: float | None
+
+
+class OutboxDatabase:
+    """A connection to the database of an outbox."""
+
+    def __init__(self, url: str, *, store: bytes, process: bytes) -> None:
+        """``store`` names the broker's data, and ``process`` this process, both at random."""
+        self._url = url
+        self._store, self._process = store.hex()[:16], process.hex()[:8]
+        self._connection: Connection | None = None
+        self._lock = Lock()
+        self.notified = False  # rows were inserted since the last read began
+
+    def open(self) -> bytes:
+        """Connect; return the id of the outbox, of 16 bytes. Raises OutboxError."""
+        with self._lock, as_outbox_errors():
+            connection = connect(self._url, f"{NAME} {self._store} {self._process}")
+            self._connection = connection
+            installed = must_be_current(find_outbox(connection))
+            if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+                raise OutboxError("the server is a standby, which takes no changes; name the primary")
+            connection.add_notify_handler(self._notice)
+            connection.execute("LISTEN leveret_outbox")
+        return installed.id.bytes
+
+    def hold(self) -> str:
+        """Become the only connection that publishes from the outbox; return "", or why that is not possible
+        now. Raises OutboxError.
+
+        The session of an earlier process with the same data is ended: its process may hang, and cannot commit
+        anything to that data any more.
+        """
+        with self._using() as connection:
+            lock = "SELECT pg_try_advisory_lock(%s, 'leveret_outbox'::regclass::oid::int)"
+            if connection.execute(lock, [LOCK_CLASS]).fetchone() == (True,):
+                return ""
+            holder = connection.execute(_HOLDER, [LOCK_CLASS]).fetchone()
+            if holder is None:
+                return "another broker has just released this outbox"
+            pid, name = holder
+            store, _, process = str(name).removeprefix(NAME).strip().partition(" ")
+            if process == self._process:
+                return "this database is in outbox.databases twice"
+            if store != self._store:
+                return f"another broker publishes from this outbox (process {pid} of PostgreSQL)"
+            connection.execute("SELECT pg_terminate_backend(%s)", [pid])
+            return "an earlier process of this broker is still connected; its connection is ended"
+
+    def read(self, *, rows: int, size: int, largest: int) -> list[OutboxRow]:
+        """Return the next waiting rows: at most ``rows``, and about ``size`` bytes. Bodies larger than
+        ``largest`` bytes are not read. Raises OutboxError.
+        """
+        limits = {"rows": rows, "bytes": size, "largest": largest, "properties": PROPERTIES_MAX}
+        self.notified = False
+        with self._using() as connection, connection.cursor(binary=True) as cursor:
+            return [OutboxRow(*row) for row in cursor.execute(_READ, limits)]
+
+    def settle(self, result: BatchResult) -> None:
+        """Delete published rows, and mark failed ones. Raises OutboxError."""
+        with self._using() as connection, connection.transaction():
+            if result.published:
+                connection.execute(_DELETE, _columns(result.published))
+            if result.failed:
+                connection.execute(_FAIL, [LONGEST_RETRY, *_failures(result.failed)])
+
+    def retry_due(self) -> None:
+        """Let rows wait again whose temporary failure was some time ago. Raises OutboxError."""
+        with self._using() as connection:
+            connection.execute(_RETRY_DUE)
+
+    def count(self) -> OutboxCounts:
+        """Count the rows. Raises OutboxError."""
+        with self._using() as connection:
+            row = connection.execute(_COUNT, {"most": COUNTED}).fetchone()
+        assert row is not None
+        return OutboxCounts(*row)
+
+    def fileno(self) -> int:
+        """Return the socket, which is readable after a notification, and when the connection is lost. Raises
+        OutboxError.
+        """
+        with as_outbox_errors():
+            return self._opened.fileno()
+
+    def close(self) -> None:
+        """Close the connection, which releases the outbox; not while a statement hangs in a thread."""
+        if self._lock.acquire(timeout=CLOSE_TIMEOUT):
+            try:
+                if self._connection is not None:
+                    self._connection.close()
+            finally:
+                self._lock.release()
+
+    @contextmanager
+    def _using(self) -> Iterator[Connection]:
+        """Lend the connection to one thread, and convert errors of psycopg. Raises OutboxError."""
+        with self._lock, as_outbox_errors():
+            yield self._opened
+
+    @property
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            raise OutboxError("there is no connection")
+        return self._connection
+
+    def _notice(self, notification: psycopg.Notify) -> None:
+        self.notified = True
+
+
+def _columns(rows: Sequence[OutboxRow]) -> list[list[Any]]:
+    return [[row.id for row in rows], [row.message_id for row in rows]]
+
+
+def _failures(failed: Sequence[FailedRow]) -> list[list[Any]]:
+    errors = [each.error.replace("\0", "")[:ERROR_MAX] for each in failed]
+    return [*_columns([each.row for each in failed]), errors, [each.temporary for each in failed]]

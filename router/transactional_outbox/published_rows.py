@@ -1,0 +1,85 @@
+"""The published rows of one outbox, so that no row is published twice.
+
+A row is remembered in the same commit as its message. It is needed until the row is deleted, and somewhat
+longer: after a fail-over to a replica that lags behind, PostgreSQL may have lost the deletion.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from struct import Struct
+
+import structlog
+
+from leveret.router.values.notes import BrokerNotes, Key, NoteKind
+
+KNOWN = 10_000  # rows that are remembered
+SIZE = 24  # bytes of a row's identity
+
+_SEQUENCE = Struct(">Q")
+
+
+class PublishedRows:
+    """Remembers the last rows of the outbox ``outbox`` (16 bytes), by identities of ``SIZE`` bytes.
+
+    Rows that were published in one turn share a note. Without ``notes`` nothing is stored.
+    """
+
+    def __init__(self, outbox: bytes, notes: BrokerNotes | None) -> None:
+        self._prefix = NoteKind.OUTBOX.key(outbox)
+        self._notes = notes
+        self._known: set[bytes] = set()
+        self._groups: deque[tuple[Key, Sequence[bytes]]] = deque()  # the oldest first
+        self._sequence = 0
+        if notes is not None:
+            self._recall(notes)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, identity: bytes) -> bool:
+        return identity in self._known
+
+    def remember(self, identities: Sequence[bytes]) -> None:
+        """Remember rows whose messages were enqueued in this turn."""
+        self._sequence += 1
+        key = self._prefix + _SEQUENCE.pack(self._sequence)
+        self._known.update(identities)
+        self._groups.append((key, identities))
+        if self._notes is not None:
+            self._notes.put(key, b"".join(identities))
+        while len(self._known) - len(self._groups[0][1]) >= KNOWN:
+            oldest, rows = self._groups.popleft()
+            self._known.difference_update(rows)
+            if self._notes is not None:
+                self._notes.forget(oldest)
+
+    def forget(self, identity: bytes) -> None:
+        """Forget a row whose message could not be stored, so that it is published again."""
+        for index in range(len(self._groups) - 1, -1, -1):
+            key, rows = self._groups[index]
+            if identity in rows:
+                left = [each for each in rows if each != identity]
+                self._groups[index] = key, left
+                self._known.discard(identity)
+                if self._notes is not None and left:
+                    self._notes.put(key, b"".join(left))
+                elif self._notes is not None:
+                    self._notes.forget(key)
+                return
+
+    def _recall(self, notes: BrokerNotes) -> None:
+        """Restore the rows from their notes; one that cannot be decoded is logged and removed."""
+        for key, value in _of(notes, self._prefix):
+            if len(key) != len(self._prefix) + _SEQUENCE.size or len(value) % SIZE:
+                structlog.get_logger().error("note of an outbox left out", key=key.hex(), value=value.hex())
+                notes.forget(key)
+                continue
+            rows = [value[start : start + SIZE] for start in range(0, len(value), SIZE)]
+            self._groups.append((key, rows))
+            self._known.update(rows)
+            self._sequence = _SEQUENCE.unpack_from(key, len(self._prefix))[0]
+
+
+def _of(notes: BrokerNotes, prefix: bytes) -> Iterable[tuple[Key, bytes]]:
+    """Return the notes of one outbox, in the order of their sequence numbers."""
+    return sorted((key, value) for key, value in notes.kept.items() if key.startswith(prefix))
