@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 MEMORY = ":memory:"  # the value of `data` that stores nothing
-SECRETS = {"default_pass", "url"}  # settings that no log shows
+SECRETS = {"default_pass", "url", "databases"}  # settings that no log shows
 SIZE_MAX = 2**31 - 1
 MEMORY_MIN = 1 << 20  # bytes of a watermark; a smaller value above 1 must be a mistake
 
@@ -61,6 +61,23 @@ def _watermark(value: float) -> float:
     if not math.isfinite(value) or 1 < value < MEMORY_MIN:
         raise ValueError(f"not {value!r}")
     return value
+
+
+def _postgresql_urls(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the URLs of databases. Raises ValueError for any other text.
+
+    A URL may name several hosts, which commas separate: text that does not begin with a scheme belongs to the
+    URL before it.
+    """
+    urls: list[str] = []
+    for value in values:
+        if re.match(r"postgres(ql)?://", value):
+            urls.append(value)
+        elif urls and "://" not in value:
+            urls[-1] += f",{value}"
+        else:
+            raise ValueError("not what was given")
+    return tuple(urls)
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -425,6 +442,26 @@ class AlarmSettings(Section, frozen=True):
     ] = 50000000
 
 
+class OutboxSettings(Section, frozen=True):
+    """Transactional outboxes: tables of PostgreSQL whose rows the broker publishes."""
+
+    databases: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Databases with an outbox, created by `leveret outbox install`.",
+            extra={"wanted": "a list of postgresql:// URLs", "parse": _postgresql_urls, "secret": True},
+        ),
+    ] = ()
+    user: Annotated[str, Meta(description="User who publishes the rows; if it is empty, `default_user`.")] = (
+        ""
+    )
+    poll_interval: Annotated[
+        int,
+        Meta(ge=10, le=3600000, description="How often rows are looked for without a notification, in ms."),
+    ] = 1000
+    batch: Annotated[int, Meta(ge=1, le=10000, description="Most rows that are read at a time.")] = 500
+
+
 class Server(Section, frozen=True):
     """Buffers, limits and timeouts of connections."""
 
@@ -503,4 +540,5 @@ class Settings(Section, frozen=True):
     store: StoreSettings = StoreSettings()
     cluster: ClusterSettings = ClusterSettings()
     alarms: AlarmSettings = AlarmSettings()
+    outbox: OutboxSettings = OutboxSettings()
     server: Server = Server()

@@ -26,6 +26,7 @@ from leveret.router.server.endpoints import Endpoints
 from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import AcceptState, ListenError, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
+from leveret.router.server.outbox_service import MissingDriver, OutboxService
 from leveret.router.server.postgresql_store import open_postgresql
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.snapshot_threads import SnapshotThreads
@@ -79,14 +80,14 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         await monitor.check()
         snapshots = store.snapshots if store is not None else None
         endpoints = make_endpoints(driver, monitor, snapshots)
+        outboxes = make_outboxes(driver)
         await open_endpoints(endpoints)
         async with trio.open_nursery() as nursery:
             broker.work = OffloadThreads(driver, nursery)
-            nursery.start_soon(driver.run_timers)
-            nursery.start_soon(driver.run_left_over_work)
-            nursery.start_soon(driver.send_timeouts.watch)
-            nursery.start_soon(monitor.run)
-            nursery.start_soon(endpoints.sample)
+            for task in (driver.run_timers, driver.run_left_over_work, driver.send_timeouts.watch):
+                nursery.start_soon(task)
+            for task in (monitor.run, endpoints.sample, outboxes.run):
+                nursery.start_soon(task)
             accepting = AcceptState()
             nursery.start_soon(
                 accept_all, endpoints.all, accepting, machine.most_connections(), driver.log_refusal
@@ -101,6 +102,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     break
+            outboxes.stop()
             await shut_down(driver, endpoints, accepting, store)
             nursery.cancel_scope.cancel()
         if store is not None and store.broken.is_set():
@@ -117,6 +119,14 @@ def make_endpoints(
     try:
         return Endpoints(driver, make_offer(driver.broker.settings, __version__), monitor, snapshots, gateway)
     except TlsError as error:
+        raise StartupError(str(error)) from None
+
+
+def make_outboxes(driver: Driver) -> OutboxService:
+    """Return the transactional outboxes of a broker. Raises StartupError."""
+    try:
+        return OutboxService(driver)
+    except MissingDriver as error:
         raise StartupError(str(error)) from None
 
 

@@ -243,3 +243,30 @@ def test_values_that_are_nested_too_deeply_are_refused(settings_file, text):
 )
 def test_texts_with_a_nul_are_refused(settings_file, text):
     assert "not one with a NUL character" in refusal(settings_file(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("postgresql://a/x", ("postgresql://a/x",)),
+        ("postgresql://a/x,postgres://b/y", ("postgresql://a/x", "postgres://b/y")),
+        ("postgresql://a:1,b:2/x, postgresql://c/y", ("postgresql://a:1,b:2/x", "postgresql://c/y")),
+        ("", ()),
+    ],
+)
+def test_urls_of_databases_may_name_several_hosts(text, urls):
+    assert load_settings(environ={"LEVERET_OUTBOX__DATABASES": text}).outbox.databases == urls
+
+
+@pytest.mark.parametrize(
+    "text", ["shop", "host=a dbname=x", "mysql://u:secret@a/x", "postgresql://a,http://u:secret@b"]
+)
+def test_other_databases_are_refused_without_a_password_in_the_error(text):
+    error = refusal(environ={"LEVERET_OUTBOX__DATABASES": text})
+    assert "wanted a list of postgresql:// URLs" in error
+    assert "secret" not in error
+
+
+def test_settings_show_no_password_of_a_database():
+    settings = load_settings(environ={"LEVERET_OUTBOX__DATABASES": "postgresql://u:secret@a/x"})
+    assert "secret" not in repr(settings)
