@@ -37,6 +37,7 @@ from leveret.router.cli.lazy_group import LazyGroup
         "permission": "leveret.router.cli.manage.users:permission",
         "vhost": "leveret.router.cli.manage.vhosts:vhost",
         "policy": "leveret.router.cli.manage.policies:policy",
+        "outbox": "leveret.router.cli.outbox:outbox",
         "definitions": "leveret.router.cli.manage.definitions:definitions",
         "bench": "leveret.router.cli.bench:bench",
         "completion": "leveret.router.cli.completion:completion",
