@@ -19,6 +19,7 @@ from leveret.router.management.resources import (
     health,
     messages,
     nodes,
+    outboxes,
     overview,
     policies,
     queues,
@@ -50,6 +51,7 @@ MODULES = (
     browsing,
     health,
     snapshots,
+    outboxes,
 )
 
 

@@ -19,6 +19,7 @@ from leveret.router.management.call import ApiContext
 from leveret.router.management.metrics.broker_metrics import GROUPS, MOST, OWN, Value, identity, of_broker
 from leveret.router.management.metrics.detailed_metrics import PER_OBJECT, ScrapeSelection, select
 from leveret.router.management.metrics.object_metrics import Family, Kind, kinds
+from leveret.router.management.metrics.outbox_metrics import outboxes
 from leveret.router.web.response_steps import ResponseSteps, gathered, released
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -58,6 +59,7 @@ def _paced(steps: ResponseSteps[list[bytes]]) -> ResponseSteps[list[bytes]]:
 
 def _scrape(context: ApiContext, *, per_object: bool) -> ResponseSteps[list[bytes]]:
     values = yield from of_broker(context)
+    values += outboxes(context.broker)
     yield 0
     found = yield from kinds(context)
     if per_object:  # each metric appears once: as a sum, or for each object
