@@ -12,7 +12,9 @@ from leveret.router.broker.broker import Broker
 from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.client_reads import IN_A_ROW, SERIES, SKIPPED, ClientReads
 from leveret.router.server.driver import Driver
+from leveret.router.server.newcomer_turns import MOST, NewcomerTurns
 from leveret.router.server.outbox import BufferedOutbox
+from leveret.router.server.places import Occupant
 from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.settings import Server as ServerSettings
 from leveret.router.settings import Settings
@@ -32,6 +34,7 @@ class Reads:
     always: bool = False
     attempts: int = 0
     found: list[bytes] = field(default_factory=list)
+    occupant: Occupant | None = None
 
     def __post_init__(self):
         self.driver = Driver(Broker(Settings()))
@@ -99,6 +102,19 @@ async def test_an_attempt_that_finds_data_makes_them_frequent_again():
     start = len(reads.found)
     await reads.read(IN_A_ROW)
     assert reads.found[start:].count(NOW) >= IN_A_ROW - 1
+
+
+async def test_a_client_takes_turns_until_its_login(nursery):
+    turns = NewcomerTurns()
+    for _ in range(MOST):
+        await turns.take()
+    reads = Reads(occupant=Occupant("client", "192.0.2.1", lambda: None, turns))
+    nursery.start_soon(reads.read)
+    await trio.testing.wait_all_tasks_blocked()
+    assert reads.found == []
+    nursery.start_soon(turns.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert reads.found == [WAITED]
 
 
 async def test_a_closed_connection_is_not_read_from_without_waiting():
