@@ -10,7 +10,7 @@ No receiver may see the routing keys of a BCC header. A message with such keys s
 (``BlindCopied``); other messages pay nothing for that.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import TypeAlias
@@ -18,6 +18,7 @@ from typing import TypeAlias
 import msgspec
 
 from leveret.protocol.amqp import properties as props
+from leveret.protocol.amqp.blind_keys import FRAME_BLIND, pack_keys, unpack_keys
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import (
@@ -37,7 +38,6 @@ HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weigh
 FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags begin in a content header frame
 BASIC = 60
 END = bytes((FRAME_END,))
-FRAME_BLIND = 66  # type of the first and of the last frame of a BlindCopied; never on the wire
 NO_CHANNEL = -1  # the channel of a message whose frames must be built anew for every channel
 LONG = Struct(">I")
 from_bytes = int.from_bytes
@@ -127,7 +127,7 @@ class Message:
         traits = read_known_traits(properties)
         route = pack_route(exchange, routing_key)
         if blind_keys:
-            frames = b"%c%b%b" % (FRAME_BLIND, frames[1:], _pack_keys(blind_keys))
+            frames = b"%c%b%b" % (FRAME_BLIND, frames[1:], pack_keys(blind_keys))
             return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, traits)
         return ParsedMessage(route, 0, 0, self.size, frames, traits)
 
@@ -340,7 +340,7 @@ class BlindCopied(ParsedMessage):
     @property
     def blind_keys(self) -> Sequence[str]:
         at = self._body_start() + (self.size + FRAME_OVERHEAD if self.size else 0)
-        return list(_unpack_keys(bytes(self.frames[at + FRAME_OVERHEAD - 1 : -1])))
+        return list(unpack_keys(bytes(self.frames[at + FRAME_OVERHEAD - 1 : -1])))
 
     @property
     def body(self) -> bytes:
@@ -349,23 +349,6 @@ class BlindCopied(ParsedMessage):
 
     def framed_for(self, channel: int, frame_max: int, before: bytes = b"") -> Frames:
         return b"".join((before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
-
-
-def _pack_keys(keys: Sequence[str]) -> bytes:
-    """Pack routing keys into a frame, as long strings: only the broker reads them, and they may have any
-    length.
-    """
-    packed = [key.encode("utf-8", "surrogateescape") for key in keys]
-    payload = b"".join([LONG.pack(len(key)) + key for key in packed])
-    return FRAME.pack(FRAME_BLIND, 0, len(payload)) + payload + END
-
-
-def _unpack_keys(payload: bytes) -> Iterator[str]:
-    offset = 0
-    while offset < len(payload):
-        start = offset + LONG.size
-        offset = start + LONG.unpack_from(payload, offset)[0]
-        yield payload[start:offset].decode("utf-8", "surrogateescape")
 
 
 def body_size(frames: bytes) -> int:

@@ -11,8 +11,9 @@ from struct import error
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from leveret.protocol.amqp.blind_keys import FRAME_BLIND
 from leveret.protocol.amqp.constants import BASIC, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from leveret.protocol.amqp.message import FRAME, FRAME_BLIND, HEADER_FRAME, Message, unpack_route
+from leveret.protocol.amqp.message import FRAME, HEADER_FRAME, Message, unpack_route
 from leveret.protocol.errors import AmqpError
 from leveret.router.store.journal.checkpoint import PageState
 from leveret.router.store.journal.journal import (
