@@ -67,7 +67,7 @@ class AnyQueue(QueueLike, Protocol):
     durable: bool
     auto_delete: bool
     owner: object | None
-    arguments: dict[str, Any]
+    arguments: Mapping[str, Any]
     declared: QueueArguments
     last_used: int
 

@@ -4,9 +4,10 @@ Responsible for state that does not depend on how messages are stored. Messages 
 are in ``contents`` and ``queue``, those of streams in ``stream/stream``.
 """
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import Any, TypedDict, Unpack
 
+from leveret.protocol.amqp.packed_table import packed
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
 from leveret.router.queue.consumers import Consumers
@@ -24,7 +25,7 @@ class Declaration(TypedDict):
     durable: bool
     auto_delete: bool
     owner: object | None
-    arguments: dict[str, Any]
+    arguments: Mapping[str, Any]
     declared: QueueArguments
     settings: QueueArguments
     now: int
@@ -66,7 +67,7 @@ class DeclaredQueue:
         self.durable = declaration["durable"]
         self.auto_delete = declaration["auto_delete"]
         self.owner = declaration["owner"]
-        self.arguments = declaration["arguments"]
+        self.arguments = packed(declaration["arguments"])
         self.declared = declaration["declared"]
         self.settings = declaration["settings"]
         self.last_used = declaration["now"]

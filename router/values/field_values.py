@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from decimal import Decimal
 from typing import Any, TypeGuard
 
+from leveret.protocol.amqp.packed_table import PackedTable
 from leveret.protocol.amqp.table import Long, Timestamp
 
 ESCAPES = str.maketrans(
@@ -120,7 +121,7 @@ def json_term(value: Any) -> str:
 def plain(value: Any) -> Any:
     """Return a field value as JSON has it: without the types of timestamps and integers, bytes as text."""
     match value:
-        case dict():
+        case dict() | PackedTable():
             return {str(key): plain(item) for key, item in value.items()}
         case list():
             return [plain(item) for item in value]

@@ -266,7 +266,7 @@ async def unfinished_heads(attack: Attack) -> None:
             await send_while_read(stream, count(), bytes(10_000), 100)
 
 
-@scenario(short=1 / 20, memory=700)
+@scenario(short=1 / 20)
 async def large_arguments(attack: Attack) -> None:
     """2,000 queues are declared with arguments of 60 kB each, and as many consumers."""
     client = await attack.client()

@@ -35,7 +35,7 @@ def show_consumer(call: Call, consumer: Consumer) -> Object:
     """Return a consumer as an object."""
     owner = owner_of(call, consumer)
     return {
-        "arguments": plain(dict(consumer.arguments)),
+        "arguments": plain(consumer.arguments),
         "ack_required": not consumer.no_ack,
         "active": consumer.active,
         "activity_status": "up" if consumer.active else "waiting",

@@ -38,7 +38,7 @@ class QueueRow(NamedTuple):
     vhost: str
     name: str
     auto_delete: bool
-    arguments: Table
+    arguments: Mapping[str, Value]
 
 
 class WindowRow(NamedTuple):
