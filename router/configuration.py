@@ -122,6 +122,11 @@ def load_settings(
     low, high = values["server.outbox_low"], values["server.outbox_high"]
     if low > high:
         errors.append(f"server.outbox_low ({low}) must not be above server.outbox_high ({high})")
+    errors += [
+        f"{key} needs --store (store.url): brokers of a cluster share a PostgreSQL"
+        for key in ("cluster.node", "cluster.advertise")
+        if values[key] and not values["store.url"]
+    ]
     if errors:
         raise SettingsError("\n".join(errors))
     nested: dict[str, Any] = {}

@@ -408,9 +408,41 @@ class StoreSettings(Section, frozen=True):
     ] = 0
 
 
-class ClusterSettings(Section, frozen=True):
-    """Brokers over one PostgreSQL."""
+def _advertised(value: str) -> str:
+    """Return an address, or "". Raises ValueError for any other text, and for port 0."""
+    if value and not parse_address(value)[1]:
+        raise ValueError(f"{value!r} has port 0, which no other broker can connect to")
+    return value
 
+
+class ClusterSettings(Section, frozen=True):
+    """Brokers over one PostgreSQL: one is active, the others stand by."""
+
+    node: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9._-]{0,40}$",
+            description="Name of this broker, different from those of all others; empty: the host's name.",
+            extra={"wanted": "at most 40 letters, digits, dots, hyphens and underscores"},
+        ),
+    ] = ""
+    advertise: Annotated[
+        str,
+        Meta(
+            description="Address at which other brokers reach a listener of this one in `listen.amqp`,"
+            " to relay clients to it; empty: no clients are relayed to it.",
+            extra={"wanted": "HOST:PORT", "parse": _advertised},
+        ),
+    ] = ""
+    takeover_after: Annotated[
+        int,
+        Meta(
+            ge=2000,
+            le=600000,
+            description="Time without a commit of the active broker after which another one takes over,"
+            " in ms; the same at all brokers.",
+        ),
+    ] = 3000
     durability: Annotated[
         Literal["quorum", "local"],
         Meta(

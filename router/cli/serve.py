@@ -24,6 +24,8 @@ LISTENERS = {
     "web_stomps": "Address for STOMP over WebSocket and TLS; may be repeated.",
 }
 
+FLAGS = {"store.url": "--store", "cluster.node": "--node", "cluster.advertise": "--advertise"}
+
 
 def _flag(listener: str) -> str:
     return "--" + listener.replace("_", "-")
@@ -41,6 +43,8 @@ def _listener_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--config", metavar="FILE", help="File of settings in TOML.")
 @click.option("--data", metavar="DIR", help='Data directory; ":memory:" stores nothing.')
 @click.option("--store", metavar="URL", help="PostgreSQL that holds everything, not the data directory.")
+@click.option("--node", metavar="NAME", help="Name of this broker in its cluster, see --store.")
+@click.option("--advertise", metavar="HOST:PORT", help="Address of this broker's AMQP for other brokers.")
 @_listener_flags
 @click.option(
     "--definitions", metavar="FILE", help="Definitions (users, queues, ...) to import at the start."
@@ -55,6 +59,8 @@ def serve(
     config: str | None,
     data: str | None,
     store: str | None,
+    node: str | None,
+    advertise: str | None,
     definitions: str | None,
     log_format: str | None,
     log_level: str | None,
@@ -69,10 +75,12 @@ def serve(
     """
     flags = [_assignment(text) for text in assignments]
     flags += [
-        GivenSetting(key, value, "--store" if key == "store.url" else "--" + key.replace(".", "-"))
+        GivenSetting(key, value, FLAGS.get(key) or "--" + key.replace(".", "-"))
         for key, value in (
             ("data", data),
             ("store.url", store),
+            ("cluster.node", node),
+            ("cluster.advertise", advertise),
             ("definitions", definitions),
             ("log.format", log_format),
             ("log.level", log_level),
@@ -104,6 +112,9 @@ def serve(
         trio.run(partial(run.serve, settings, announce=_announce))
     except (run.StartupError, run.StoreFailed) as error:
         raise Failure(str(error)) from None
+    except run.StartAnew:
+        os.environ[run.STARTED_ANEW] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _assignment(text: str) -> GivenSetting:

@@ -6,19 +6,7 @@ for example if this process was suspended. The store lets one broker only write 
 decision costs a fail-over, and no message.
 """
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """The newest row of the journal, as a standby reads it.
-
-    ``stopped`` is True if the broker that wrote it has stopped in good order, or if there never was one.
-    """
-
-    position: int
-    epoch: int
-    stopped: bool
+from leveret.router.cluster.shared_store import Observation
 
 
 class OwnerWatch:

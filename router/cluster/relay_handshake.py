@@ -92,7 +92,7 @@ class RelayingHandshake:
         content = msgspec.json.encode(client)
         if len(content) > IDENTITY_MAX:  # long names in a certificate
             bare = replace(client.ends, subject="", issuer="")
-            content = msgspec.json.encode(msgspec.structs.replace(client, ends=bare))
+            content = msgspec.json.encode(replace(client, ends=bare))
         return len(content).to_bytes(2) + _prove(self._secret, b"identity", nonces, content) + content
 
 

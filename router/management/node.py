@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from leveret.router.cluster.state import ClusterState
+
 MANAGEMENT_VERSION = "3.13.7"  # version of RabbitMQ's API whose objects these are
 
 
@@ -53,6 +55,7 @@ class ApiNode(Protocol):
     version: str
     pid: int
     processors: int
+    cluster: ClusterState | None  # None for a broker alone
 
     def measured(self) -> Measurements: ...
     def freed_memory(self) -> int:

@@ -5,6 +5,8 @@ One schema holds the stores of all shards. Rows of messages are in tables that a
 are those of the SQLite database of a data directory.
 """
 
+import secrets
+
 import psycopg
 from psycopg import errors
 
@@ -50,7 +52,13 @@ CREATE TABLE files (
 );
 ALTER TABLE files ALTER COLUMN bytes SET STORAGE EXTERNAL;
 CREATE TABLE newest_ids (shard int PRIMARY KEY, id bigint NOT NULL);
+CREATE TABLE clusters (secret bytea NOT NULL);
+CREATE TABLE takeovers (
+    shard int, epoch bigint, node text NOT NULL, advertise text NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (shard, epoch)
+);
 """
+SECRET = 32  # bytes with which the brokers of a cluster prove to each other that they belong to it
 
 
 def quoted(column: str) -> str:
@@ -112,6 +120,7 @@ def _create(connection: Connection, location: StoreLocation) -> None:
                 connection.execute(TABLES.encode())
                 for table in METADATA:
                     execute(connection, _create_metadata(table))
+                execute(connection, "INSERT INTO clusters VALUES (%s)", (secrets.token_bytes(SECRET),))
             created = execute(
                 connection,
                 "INSERT INTO stores (shard, format) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING shard",

@@ -46,6 +46,7 @@ class Endpoints:
     ) -> None:
         """Create the endpoints. ``gateway`` is for a broker in a cluster. Raises TlsError."""
         self.snapshots = snapshots
+        self._cluster = None if gateway is None else gateway.state
         self._driver = driver
         self._monitor = monitor
         self._amqp = partial(serve_amqp, driver=driver, offer=offer)
@@ -95,6 +96,7 @@ class Endpoints:
             stomp=self._serve_stomp,
             places=self._clients,
             snapshots=self.snapshots,
+            cluster=self._cluster,
         )
 
     async def _load_sites(self) -> None:

@@ -15,6 +15,7 @@ from leveret.protocol.errors import ConnectionForced
 from leveret.protocol.recognition import STOMP
 from leveret.router.cluster.active_broker import ActiveBroker
 from leveret.router.cluster.relay_handshake import ListenerName, RelayedClient
+from leveret.router.cluster.state import ClusterState
 from leveret.router.server.client_tasks import BROKEN, LINGER
 from leveret.router.server.driver import Driver
 from leveret.router.server.prefixed import Prefixed
@@ -35,7 +36,8 @@ ServeAtStandby = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[
 class Gateway:
     """The role of this broker. ``secret`` is that of the cluster, ``relay`` has the relayed connections."""
 
-    def __init__(self, driver: Driver, serve_at_standby: ServeAtStandby) -> None:
+    def __init__(self, driver: Driver, state: ClusterState, serve_at_standby: ServeAtStandby) -> None:
+        self.state = state
         self.secret = b""
         self.relay = ClientRelay(driver.send_timeouts, driver.log_refusal)
         self.active: ActiveBroker | None = None  # the other broker that is active

@@ -10,6 +10,7 @@ import trio
 
 from leveret.protocol.recognition import AMQP, STOMP, TLS
 from leveret.protocol.websocket import Text
+from leveret.router.cluster.state import ClusterRole, ClusterState
 from leveret.router.management.api import metrics_table, table
 from leveret.router.management.call import ApiContext
 from leveret.router.management.statistics.extra_statistics import BrokerStatistics
@@ -59,6 +60,7 @@ class HttpSites:
         stomp: Serve,
         places: Places,
         snapshots: SnapshotThreads | None,
+        cluster: ClusterState | None = None,
     ) -> None:
         self._driver = driver
         self._endpoints = endpoints
@@ -67,9 +69,9 @@ class HttpSites:
         self._responses = ResponseMemory(settings.http.max_responses_size)
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = BrokerStatistics(broker)
-        self._node = ServerNode(broker, endpoints, monitor, self._bodies)
+        self._node = ServerNode(broker, endpoints, monitor, self._bodies, cluster)
         context = ApiContext(broker, self._node, self._sampler, self._measures, snapshots)
-        tables = [pages(broker, self._closed), downloads(), table(context)]
+        tables = [pages(broker, self._closed, self._is_active), downloads(), table(context)]
         if settings.management.metrics != "off":
             tables.append(metrics_table(context))
         text = Service(STOMP_VERSIONS, stomp, places, Text.SENT)
@@ -89,6 +91,10 @@ class HttpSites:
             services,
             self._elsewhere,
         )
+
+    def _is_active(self) -> bool:
+        """Return True for a broker alone, and for the active broker of a cluster."""
+        return self._node.cluster is None or self._node.cluster.role is ClusterRole.ACTIVE
 
     def _closed(self) -> list[str]:
         """Return the listeners that should be open and are not."""

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 NEVER = 2**31 - 1
 GRACE = 0.2  # seconds in which the first clients connect, which loading modules would delay
+STARTED_ANEW = "_LEVERET_STARTED_ANEW"  # environment variable of a process that started anew
 SELECTORS = "leveret.router.selector.parser"  # takes 50 ms to load: before a client's first selector
 STORE_FAILED = "the store failed, see the log; every confirmed message is on disk"
 PUBLIC = Settings().default_pass  # the password in the documentation
@@ -61,10 +62,19 @@ class StartupError(Exception):
     """The broker cannot start; the text has the reason and advice."""
 
 
+class StartAnew(Exception):
+    """This process has to start anew, as a standby of its cluster; the text has the reason."""
+
+
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
-    """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything is announced, or
-    StoreFailed.
+    """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything is announced,
+    StoreFailed, or StartAnew.
     """
+    if settings.store.url:
+        from leveret.router.server.clustered import serve_clustered  # noqa: PLC0415 - it imports this module
+
+        await serve_clustered(settings, announce=announce)
+        return
     log = structlog.get_logger()
     tune_garbage_collection()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from leveret import __version__
 from leveret.router.broker.broker import Broker
+from leveret.router.cluster.state import ClusterState
 from leveret.router.management.node import Listener, Measurements
 from leveret.router.server import os_metrics as machine
 from leveret.router.server.listeners import Endpoint
@@ -31,8 +32,14 @@ class ServerNode:
     """Implements ``ApiNode`` of the management API for a broker."""
 
     def __init__(
-        self, broker: Broker, endpoints: Iterable[Endpoint], monitor: ResourceMonitor, bodies: BodyMemory
+        self,
+        broker: Broker,
+        endpoints: Iterable[Endpoint],
+        monitor: ResourceMonitor,
+        bodies: BodyMemory,
+        cluster: ClusterState | None = None,
     ) -> None:
+        self.cluster = cluster
         self.name = broker.node_name
         self.version = __version__
         self.pid = os.getpid()

@@ -109,22 +109,8 @@ class StandbySite:
 
 def standby_metrics(state: ClusterState, now: float) -> str:
     """Return the metrics of a standby in Prometheus' text format."""
-    rows: list[tuple[str, str, float | None]] = [
-        ("active", "1 if this broker is active, 0 if it is a standby", state.role is ClusterRole.ACTIVE),
-        ("epoch", "Number of the latest take-over that this broker knows", state.epoch),
-        ("position", "Position of the newest row of the journal", state.position),
-        (
-            "position_age_seconds",
-            "Seconds since the position of the journal changed",
-            state.seconds_since_position(now),
-        ),
-        ("standby_ready", "1 if this standby could take over at once", state.is_ready(now)),
-        ("relayed_connections", "Connections relayed to the active broker", state.relayed),
-    ]
-    lines = [
-        f"# HELP leveret_cluster_{name} {text}\n# TYPE leveret_cluster_{name} gauge\n"
-        f"leveret_cluster_{name} {float(value)}\n"
-        for name, text, value in rows
-        if value is not None
-    ]
-    return "".join(lines)
+    return "".join(
+        f"# HELP leveret_cluster_{each.name} {each.text}\n# TYPE leveret_cluster_{each.name} {each.type}\n"
+        f"leveret_cluster_{each.name} {float(each.value)}\n"
+        for each in state.measurements(now)
+    )

@@ -1,4 +1,4 @@
-"""Front page, demo of subscribing, and the health checks ``/health`` and ``/ready``."""
+"""Front page, demo of subscribing, and the health checks ``/health``, ``/health/active`` and ``/ready``."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,6 +9,7 @@ from leveret.router.broker.alarms import STORE
 from leveret.router.broker.broker import Broker
 from leveret.router.web.routes import Table
 
+NOT_ACTIVE = "this broker is not the active one of its cluster"
 HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 POLICY = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
@@ -54,10 +55,21 @@ or over STOMP at <code>/ws/stomp</code>.</li>
 """
 
 
-def pages(broker: Broker, closed: Callable[[], Sequence[str]] = tuple) -> Table:
-    """Return the routes of the pages. ``closed`` returns the listeners that should be open and are not."""
+def pages(
+    broker: Broker,
+    closed: Callable[[], Sequence[str]] = tuple,
+    is_active: Callable[[], bool] = lambda: True,
+) -> Table:
+    """Return the routes of the pages. ``closed`` returns the listeners that should be open and are not.
+
+    ``is_active`` returns False while this broker is not the active one of its cluster.
+    """
     demo = {path: {"GET": partial(static, *file)} for path, file in DEMO.items()}
-    checks = {"/health": {"GET": partial(health, broker)}, "/ready": {"GET": partial(ready, broker, closed)}}
+    checks = {
+        "/health": {"GET": partial(health, broker)},
+        "/health/active": {"GET": partial(active, is_active)},
+        "/ready": {"GET": partial(ready, broker, closed, is_active)},
+    }
     return {"/": {"GET": front}, **checks, **demo}
 
 
@@ -82,7 +94,19 @@ def health(broker: Broker, request: Request) -> Response:
     return json_response({"status": "ok", "alarms": sorted(broker.alarms.raised)})
 
 
-def ready(broker: Broker, closed: Callable[[], Sequence[str]], request: Request) -> Response:
+def active(is_active: Callable[[], bool], request: Request) -> Response:
+    """Return 200 for a broker alone and for the active broker of a cluster, 503 otherwise."""
+    if is_active():
+        return json_response({"status": "ok"})
+    return json_response({"status": "failed", "reasons": [NOT_ACTIVE]}, 503)
+
+
+def ready(
+    broker: Broker,
+    closed: Callable[[], Sequence[str]],
+    is_active: Callable[[], bool],
+    request: Request,
+) -> Response:
     """Return 200 if clients should connect to this broker, 503 with the reasons otherwise.
 
     The broker listens only after it has restored the data directory, so that is not checked. Memory and disk
@@ -92,6 +116,8 @@ def ready(broker: Broker, closed: Callable[[], Sequence[str]], request: Request)
     reasons = [f"no listener is open for the setting listen.{name}" for name in closed()]
     if STORE in broker.alarms.raised:
         reasons.append("the data directory cannot be written to; the log says why")
+    if not is_active():
+        reasons.append(NOT_ACTIVE)
     if reasons:
         return json_response({"status": "failed", "reasons": reasons}, 503)
     return json_response({"status": "ok"})

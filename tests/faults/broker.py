@@ -3,6 +3,7 @@
 import re
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from subprocess import PIPE
 
@@ -17,9 +18,13 @@ class StartError(Exception):
 
 
 class Broker:
-    """``leveret serve`` on one data directory. Every start has a log of its own beside it."""
+    """``leveret serve`` on one data directory. Every start has a log of its own beside it.
 
-    def __init__(self, data: Path, *options: str) -> None:
+    ``prefix`` is a command that runs the broker.
+    """
+
+    def __init__(self, data: Path, *options: str, prefix: Sequence[str] = ()) -> None:
+        self._prefix = prefix
         self.data = data
         self.starts = 0
         self.port = 0
@@ -41,7 +46,7 @@ class Broker:
         """Start the process, and do not wait until it listens."""
         assert self._process is None
         self.starts += 1
-        command = [sys.executable, "-m", "leveret", "serve", "--data", str(self.data)]
+        command = [*self._prefix, sys.executable, "-m", "leveret", "serve", "--data", str(self.data)]
         command += ["--amqp", "127.0.0.1:0", "--http", "none", *self._options]
         with self.log.open("wb") as log:
             # The log goes through a pipe, so that it does not suffer with the disk.

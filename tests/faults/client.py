@@ -63,8 +63,10 @@ class FaultClient:
         self.deliveries: deque[Delivery] = deque()
         self.returned = 0
 
-    async def connect(self, port: int) -> None:
-        self.client = Client(await trio.open_tcp_stream("127.0.0.1", port))
+    async def connect(self, port: int | tuple[str, int]) -> None:
+        """Connect to a port of this machine, or to an address, and log in."""
+        address = ("127.0.0.1", port) if isinstance(port, int) else port
+        self.client = Client(await trio.open_tcp_stream(*address))
         try:
             await self.client.login()
         except AssertionError as error:

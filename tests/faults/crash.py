@@ -157,8 +157,7 @@ class Life:
         if wrong:
             raise Failed("\n".join([*wrong[:20], f"{len(wrong)} faults"]))
         self.story.append(f"{sum(map(len, found.values()))} messages in the queues")
-        streamed = await streams.verify(self.streamed, model, self.broker.port)
-        self.story.append(f"{streamed} messages in the stream")
+        await self._verify_streams()
         model.accept(found)
         count = sum(map(len, found.values()))
         self.story.append(f"verified with {count} messages")
@@ -169,6 +168,10 @@ class Life:
             while client.waiting():
                 await client.receive()
         await client.client.close()
+
+    async def _verify_streams(self) -> None:
+        streamed = await streams.verify(self.streamed, self.model, self.broker.port)
+        self.story.append(f"{streamed} messages in the stream")
 
     async def _check_topology(self, client: FaultClient) -> list[str]:
         wrong = []
@@ -271,7 +274,7 @@ async def crash(cycles: int, seed: int, seconds: float = 0, servers: PostgresPai
                         break
             except* (Failed, StartError, trio.TooSlowError, AssertionError) as group:
                 command = f"python -m tests.faults.crash --cycles {LIFE} --seed {first}"
-                errors = [f"{type(error).__name__}: {error}" for error in _leaves(group)]
+                errors = [f"{type(error).__name__}: {error}" for error in leaves(group)]
                 log = life.broker.log.read_text()[-3000:]
                 failures.append("\n".join([command, *life.story, *errors, log]))
                 print(failures[-1], file=sys.stderr, flush=True)
@@ -283,10 +286,10 @@ async def crash(cycles: int, seed: int, seconds: float = 0, servers: PostgresPai
     return failures
 
 
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+def leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
+            yield from leaves(error)
         else:
             yield error
 

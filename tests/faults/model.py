@@ -53,9 +53,19 @@ class Commit:
 
 
 class Model:
-    """``chains`` says for each queue with dead letters where a message routed to it may come to be."""
+    """``chains`` says for each queue with dead letters where a message routed to it may come to be.
 
-    def __init__(self, chains: Mapping[str, tuple[str, ...]], keeps_all: Iterable[str]) -> None:
+    With ``transient_remain`` transient messages may have been published after the last crash.
+    """
+
+    def __init__(
+        self,
+        chains: Mapping[str, tuple[str, ...]],
+        keeps_all: Iterable[str],
+        *,
+        transient_remain: bool = False,
+    ) -> None:
+        self._transient_remain = transient_remain
         self.publications: dict[tuple[str, int], Publication] = {}
         self.settling: set[Token] = set()  # somebody settled it; whether the broker knows is not known
         self.gone: set[Token] = set()  # settled, and that is on disk; or lost in a crash that was allowed to
@@ -137,7 +147,8 @@ class Model:
             wrong.append(f"{token} is in {queue}")
         if token.origin not in publication.queues:
             wrong.append(f"{token} is in {queue} but was not routed there")
-        if not publication.kept and token.origin not in self._keeps_all:
+        is_transient = not publication.kept and token.origin not in self._keeps_all
+        if is_transient and not self._transient_remain:
             wrong.append(f"{token} is in {queue} but is transient")
         if token in self.gone:
             wrong.append(f"{token} is in {queue} but was settled on disk")

@@ -66,6 +66,12 @@ def node_lines(node: Object) -> list[str]:
         f"{_size(node.get('mem_limit'))}, {disk}"
         f"files {node.get('fd_used', 0)} of {node.get('fd_total', 0)}, sockets {node.get('sockets_used', 0)}"
     ]
+    if cluster := node.get("leveret_cluster"):
+        standbys = ", ".join(map(printable, cluster["standbys"])) or "none: no other broker can take over"
+        lines.append(
+            f"cluster: {printable(cluster['node'])} is {cluster['role']} since take-over {cluster['epoch']}, "
+            f"last commit {cluster.get('last_commit_age_seconds', 0):.1f} s ago, standby {standbys}"
+        )
     alarms = [what for what, key in ALARMS if node.get(key)]
     if alarms:
         lines.append(f"ALARM: {' and '.join(alarms)} running short: publishers are blocked")

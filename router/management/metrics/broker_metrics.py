@@ -6,6 +6,7 @@ for metrics of single objects (see ``object_metrics``) nor for the output (see `
 Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin. ``docs/management.md`` lists the additions.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
@@ -96,6 +97,14 @@ def alarms(context: ApiContext) -> Iterator[Value]:
     text = "Stored content that could not be read since the start, and was set aside or left out"
     for kind in SET_ASIDE:
         yield gauge("leveret_store_set_aside", text, context.broker.set_aside[kind], (("kind", kind),))
+
+
+def cluster(context: ApiContext) -> Iterator[Value]:
+    """Yield the metrics of a broker in a cluster; none for a broker alone."""
+    if context.node.cluster is not None:
+        for each in context.node.cluster.measurements(time.monotonic()):
+            make = counter if each.type == "counter" else gauge
+            yield make(f"leveret_cluster_{each.name}", each.text, each.value)
 
 
 def records(context: ApiContext) -> Iterator[Value]:
@@ -271,7 +280,7 @@ def of_broker(context: ApiContext) -> ResponseSteps[list[Value]]:
     totals = yield from count_totals(context.broker)
     counters = totals.counters
     by_owner = yield from owners(context)
-    values = [*identity(context), *alarms(context), *records(context)]
+    values = [*identity(context), *alarms(context), *cluster(context), *records(context)]
     for group in GROUPS.values():
         values += group(context)
     values += [

@@ -1,6 +1,9 @@
 """API of the node: its properties and use of resources, its memory, and login attempts."""
 
+import time
+
 from leveret.protocol.http import Response
+from leveret.router.cluster.state import ClusterState
 from leveret.router.management.access import monitor
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import not_found
@@ -64,6 +67,24 @@ def node(call: Call) -> Object:
         **with_rates(CHURN, of_churn(call.broker), series.total),
         "cluster_links": [],
         "metrics_gc_queue_length": METRICS_GC,
+        **cluster(known.cluster),
+    }
+
+
+def cluster(state: ClusterState | None) -> Object:
+    """Return the state of a broker in a cluster; nothing for a broker alone."""
+    if state is None:
+        return {}
+    now = time.monotonic()
+    numbers = {each.name: each.value for each in state.measurements(now) if each.name != "active"}
+    return {
+        "leveret_cluster": {
+            "node": state.node,
+            "advertise": state.advertise,
+            "role": state.role.value,
+            **numbers,
+            "standbys": list(state.standbys),
+        }
     }
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.router.cluster.owner_watch import Observation, OwnerWatch
+from leveret.router.cluster.owner_watch import OwnerWatch
+from leveret.router.cluster.shared_store import Observation
 
 
 def seen(position: int, epoch: int = 1, *, stopped: bool = False) -> Observation:

@@ -31,6 +31,7 @@ assert SHA256
 
 class FakeNode:
     name, version, pid, processors = "leveret@test", "0", 1, 2
+    cluster = None
 
     def measured(self):
         return Measurements(1000, 10_000, 5000, 100, 7, 1024, 3)

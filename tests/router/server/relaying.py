@@ -12,7 +12,7 @@ from leveret.router.auth import hash_password
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
 from leveret.router.cluster.active_broker import ActiveBroker
-from leveret.router.cluster.state import ClusterState
+from leveret.router.cluster.state import ClusterRole, ClusterState
 from leveret.router.server import os_metrics
 from leveret.router.server.driver import Driver, clock
 from leveret.router.server.endpoints import Endpoints
@@ -46,7 +46,7 @@ class Member:
         self.broker.node_name = name
         self.driver = Driver(self.broker, send_timeout=settings.server.send_timeout / 1000)
         self.state = ClusterState(name, "")
-        self.gateway = Gateway(self.driver, self._serve_at_standby)
+        self.gateway = Gateway(self.driver, self.state, self._serve_at_standby)
         self.gateway.secret = SECRET
         self._site = StandbySite(self.driver, self.state, lambda: self.gateway.relay.connections)
         monitor = ResourceMonitor(self.driver, os_metrics)
@@ -71,6 +71,7 @@ class Member:
         administration = Administration(self.broker)
         administration.put_user("app", password=hash_password("app", "sha256"), tags=("administrator",))
         administration.set_permission("app", "/", configure=".*", write=".*", read=".*")
+        self.state.role = ClusterRole.ACTIVE
         self.gateway.activate()
 
     def port(self, listener: str) -> int:

@@ -1,0 +1,190 @@
+"""Life of a broker in a cluster: stand by, take over, serve until stopped or deposed.
+
+Responsible for the order of these steps. ``main`` has the life of a broker alone, and the parts that both
+share. A deposed broker ends with StartAnew: its core has changes that the store will never have, so the
+process has to start anew, as a standby.
+"""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+import trio
+
+from leveret.router.broker.broker import Broker
+from leveret.router.cluster.shared_store import SharedStoreError
+from leveret.router.cluster.state import ClusterRole, ClusterState
+from leveret.router.server import main
+from leveret.router.server import os_metrics as machine
+from leveret.router.server.cluster_member import ClusterMember, disconnect
+from leveret.router.server.cluster_store import ClusterStore
+from leveret.router.server.driver import clock
+from leveret.router.server.gateway import Gateway
+from leveret.router.server.late_modules import load_module
+from leveret.router.server.listeners import AcceptState, accept_all
+from leveret.router.server.offload_threads import OffloadThreads
+from leveret.router.server.resource_monitor import ResourceMonitor
+from leveret.router.server.socket_peer import SocketPeer
+from leveret.router.server.standby_site import StandbySite
+from leveret.router.server.startup_log import log_start, warn_of_default_login
+from leveret.router.server.store_service import StoreService
+from leveret.router.settings import Settings
+from leveret.router.store.backend import DeposedError, StorageError
+from leveret.router.store.journal.journal import DamageError, FormatError
+from leveret.router.store.metadata.reading import MetadataError
+
+RETRY = 1  # seconds until a failed take-over is tried again
+LEAVE = 1  # seconds that clients have to close their connections to a deposed broker
+DEPOSED = "another broker of the cluster has become active"
+
+
+class ClusteredBroker:
+    """One run of a broker in a cluster: a standby at first, possibly active later, never a standby again."""
+
+    def __init__(self, settings: Settings, shared: ClusterStore, at_start: int) -> None:
+        """``at_start`` is the memory of the process before modules were loaded, in bytes. Raises
+        StartupError.
+        """
+        self._log = structlog.get_logger()
+        self._settings = settings
+        self._shared = shared
+        self.broker = Broker(settings, clock())
+        self.broker.node_name = f"leveret@{shared.node}"
+        self.driver = main.make_driver(self.broker)
+        self.state = ClusterState(shared.node, shared.advertise)
+        self.gateway = Gateway(self.driver, self.state, self._serve_at_standby)
+        patience = settings.cluster.takeover_after / 1000
+        self._member = ClusterMember(self.state, shared, self.gateway, self.driver, patience)
+        self._site: StandbySite | None = None
+        self.monitor = ResourceMonitor(self.driver, machine, at_start)
+        self.endpoints = main.make_endpoints(self.driver, self.monitor, gateway=self.gateway)
+        self.outboxes = main.make_outboxes(self.driver)
+        self.accepting = AcceptState()
+
+    async def _serve_at_standby(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> bytes | None:
+        if self._site is None:
+            self._site = StandbySite(self.driver, self.state, lambda: self.gateway.relay.connections)
+        return await self._site.serve(stream, peer)
+
+    async def run(self, signals: AsyncIterator[int], announce: Callable[[str], None]) -> None:
+        """Run until a signal. Raises StartupError, StartAnew, or StoreFailed."""
+        store: StoreService | None = None
+        await self.monitor.check()
+        await main.open_endpoints(self.endpoints)
+        async with trio.open_nursery() as nursery:
+            self._start_tasks(nursery)
+            announce(main.announcement(self.endpoints))
+            log_start(self.broker, self.endpoints.all)
+            with trio.CancelScope() as running:
+                nursery.start_soon(self._stop_on_signal, signals, running)
+                store, secret = await self._take_over()
+                self._start_serving(nursery, store, secret)
+                nursery.start_soon(main.cancel_after, store.broken, running)
+                await self._member.keep_lease(self._shared.ownership, store.interject)
+            deposed = store is not None and (store.deposed or not running.cancel_called)
+            self.gateway.relay.close()
+            self.outboxes.stop()
+            if deposed:
+                await self._leave()
+            else:
+                await main.shut_down(self.driver, self.endpoints, self.accepting, store)
+            nursery.cancel_scope.cancel()
+        if deposed:
+            raise main.StartAnew(DEPOSED)
+        if store is not None and store.broken.is_set():
+            raise main.StoreFailed(main.STORE_FAILED)
+
+    async def _leave(self) -> None:
+        """Disconnect all clients; write nothing, since the store belongs to another broker."""
+        self._log.warning("this broker is deposed", reason=DEPOSED, epoch=self.state.epoch)
+        self.gateway.follow(None)
+        disconnect(self.driver, DEPOSED)
+        with trio.move_on_after(LEAVE):
+            await self.accepting.stop()
+            self.endpoints.stop()
+            await self.accepting.all_left.wait()
+        self._shared.abandon()
+
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
+        """Start the tasks of a broker in either role. A relayed connection needs two files."""
+        driver = self.driver
+        self.broker.work = OffloadThreads(driver, nursery)
+        for task in (driver.run_timers, driver.run_left_over_work, driver.send_timeouts.watch):
+            nursery.start_soon(task)
+        nursery.start_soon(self.monitor.run)
+        most = machine.most_connections() // 2
+        nursery.start_soon(accept_all, self.endpoints.all, self.accepting, most, driver.log_refusal)
+
+    async def _stop_on_signal(self, signals: AsyncIterator[int], running: trio.CancelScope) -> None:
+        async for number in signals:
+            self._log.info("stopping", signal=signal.Signals(number).name)
+            running.cancel()
+
+    async def _take_over(self) -> tuple[StoreService, bytes]:
+        """Stand by until the active broker is gone, then open the store.
+
+        Returns the store and the cluster's secret. Raises StartupError, and StartAnew.
+        """
+        from leveret.router.postgresql.membership import TakeOverError  # noqa: PLC0415 - needs psycopg
+
+        while True:
+            seen = await self._member.stand_by()
+            self.state.role = ClusterRole.TAKING_OVER
+            self._log.info("taking over", epoch=seen.epoch + 1, position=seen.position)
+            try:
+                return self._open()
+            except TakeOverError as error:
+                self._log.info("the store was not taken over", reason=str(error))
+            except StorageError as error:
+                self._log.error("the store was not taken over", error=str(error))
+            self.state.role = ClusterRole.STANDBY
+            await trio.sleep(RETRY)
+
+    def _open(self) -> tuple[StoreService, bytes]:
+        """Take over the store and restore the broker from it. The event loop waits meanwhile.
+
+        Raises TakeOverError, StorageError, StartupError, and StartAnew.
+        """
+        began = time.monotonic()
+        self.driver.begin("taking over")
+        try:
+            store = self._shared.take_over(self.broker)
+            main.populate(self.broker, users_lost=bool(store.restored.bad.of("users")))
+            secret = self._shared.secret()
+        except (MetadataError, DamageError, FormatError) as error:
+            raise main.StartupError(str(error)) from None
+        except (OSError, DeposedError, SharedStoreError) as error:
+            raise main.StartAnew(f"the take-over has failed: {error}") from None
+        self.driver.end()
+        self._log.info("taken over", seconds=round(time.monotonic() - began, 3))
+        return store, secret
+
+    def _start_serving(self, nursery: trio.Nursery, store: StoreService, secret: bytes) -> None:
+        store.start(self.driver)
+        self.endpoints.snapshots = store.snapshots
+        self._member.activate(self._shared.ownership, secret)
+        for task in (self._member.watch_standbys, self.endpoints.sample, self.outboxes.run):
+            nursery.start_soon(task)
+        nursery.start_soon(warn_of_default_login, self.broker)
+        nursery.start_soon(load_module, main.SELECTORS, main.GRACE)
+
+
+async def serve_clustered(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Run a broker until SIGINT or SIGTERM. Raises StartupError, StoreFailed, and StartAnew."""
+    main.tune_garbage_collection()
+    at_start = machine.resident_memory()
+    if settings.cluster.advertise and not settings.listen.amqp:
+        raise main.StartupError(
+            "cluster.advertise is the address of a listener for AMQP without TLS, and listen.amqp is none"
+        )
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        try:
+            shared = ClusterStore(settings, must_answer=main.STARTED_ANEW not in os.environ)
+        except StorageError as error:
+            raise main.StartupError(str(error)) from None
+        try:
+            await ClusteredBroker(settings, shared, at_start).run(signals, announce)
+        finally:
+            shared.close()
