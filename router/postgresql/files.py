@@ -174,6 +174,8 @@ class PostgresFiles:
         self._unsynced.pop(name, None)
         if old is not None and old.table is not None:
             self._drop(old.table)
+        if name == tables.CHECKPOINT:
+            self.drop_unused()
 
     def remove(self, path: Path) -> None:
         name = self._name(path)
@@ -208,7 +210,7 @@ class PostgresFiles:
     # -- rows -----------------------------------------------------------------------------------------------
 
     def drop_unused(self) -> None:
-        """Drop old tables that were in use before. Raises AppendError."""
+        """Drop old tables of positions, and tables that were in use before. Raises AppendError."""
         self._in_use.update(self._append.old_generations())
         self._drop_again()
 

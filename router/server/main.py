@@ -27,7 +27,6 @@ from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import AcceptState, ListenError, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
 from leveret.router.server.outbox_service import MissingDriver, OutboxService
-from leveret.router.server.postgresql_store import open_postgresql
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.startup_log import count_entries, log_start, warn_of_default_login
@@ -202,6 +201,9 @@ def open_backend(settings: Settings) -> StorageBackend:
     OSError.
     """
     if settings.store.url:
+        # Most brokers have a data directory.
+        from leveret.router.server.postgresql_store import open_postgresql  # noqa: PLC0415
+
         return open_postgresql(settings)
     path = Path(settings.data)
     directory = DataDirectory(path)

@@ -75,6 +75,8 @@ def test_a_broker_listens_before_it_loads_what_it_may_never_need():
         "leveret.router.definitions",
         "leveret.router.stomp",
         "leveret.protocol.stomp",
+        "leveret.router.postgresql",
+        "psycopg",
     }
     assert len([name for name in loaded if name.startswith("leveret.")]) <= OF_LEVERET
     assert len(loaded) <= MODULES
