@@ -65,8 +65,12 @@ def remove_partial(data: Path) -> None:
     """Remove the directories of snapshots that were interrupted."""
     if (data / SNAPSHOTS).is_dir():
         for path in (data / SNAPSHOTS).iterdir():
-            if path.name.endswith(PARTIAL):
+            if not path.name.endswith(PARTIAL):
+                continue
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
+            else:
+                path.unlink()  # ``rmtree`` would wait for the writer of a FIFO
 
 
 def prepare(data: Path, name: str) -> Path:

@@ -161,3 +161,23 @@ def test_an_interrupted_snapshot_is_removed(tmp_path):
     (tmp_path / SNAPSHOTS / "whole").mkdir()
     remove_partial(tmp_path)
     assert os.listdir(tmp_path / SNAPSHOTS) == ["whole"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "fifo", "directory"])
+def test_what_an_interrupted_snapshot_may_have_left_is_removed_whatever_it_is(tmp_path, kind):
+    partial = tmp_path / "snapshots" / "old.partial"
+    partial.parent.mkdir()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    match kind:
+        case "file":
+            partial.write_bytes(b"")
+        case "link":
+            partial.symlink_to(kept)
+        case "fifo":
+            os.mkfifo(partial)
+        case "directory":
+            (partial / "journal").mkdir(parents=True)
+    remove_partial(tmp_path)
+    assert list(partial.parent.iterdir()) == []
+    assert kept.exists()
