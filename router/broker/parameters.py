@@ -6,7 +6,7 @@ RabbitMQ's API shows as parameters. Parameters of plugins are refused.
 Source: RabbitMQ, "Parameters".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from leveret.router.broker.broker import Broker
@@ -31,19 +31,13 @@ class Parameters:
         self._broker = broker
         self._administration = administration
 
-    def all(self) -> list[ParameterRow]:
-        """Return all runtime parameters."""
-        found = []
-        for vhost in self._broker.vhosts.values():
+    def all(self) -> Iterator[ParameterRow]:
+        """Yield all runtime parameters; some may be set and deleted meanwhile."""
+        for vhost in list(self._broker.vhosts.values()):
             if vhost.limits:
-                found.append(
-                    ParameterRow(vhost.name, VHOST_LIMITS_COMPONENT, VHOST_LIMITS_NAME, dict(vhost.limits))
-                )
-            found += [
-                ParameterRow(vhost.name, OPERATOR_POLICY, policy.name, policy.as_parameter())
-                for policy in vhost.policies.operator_policies.values()
-            ]
-        return found
+                yield ParameterRow(vhost.name, VHOST_LIMITS_COMPONENT, VHOST_LIMITS_NAME, dict(vhost.limits))
+            for policy in list(vhost.policies.operator_policies.values()):
+                yield ParameterRow(vhost.name, OPERATOR_POLICY, policy.name, policy.as_parameter())
 
     def set(self, component: str, vhost: str, name: str, value: Any) -> LongWork | None:
         """Set a runtime parameter. Return the work that is unfinished. Raises ValueError and NoSuchObject."""

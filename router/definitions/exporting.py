@@ -25,6 +25,7 @@ from leveret.router.vhost.vhost import VHost
 
 STEP = 50  # entries that are exported between two steps: a quarter of a millisecond
 LARGE = 4096  # bytes of an entry that ends a step
+LISTED = 2000  # objects of a virtual host that are listed before other tasks can run
 PART = 500  # entries in a part of the document, and
 PART_BYTES = 1 << 18  # bytes from which on a part ends
 
@@ -43,21 +44,26 @@ def export_definitions(broker: Broker, vhost: str | None = None) -> Entry:
 def export_in_parts(broker: Broker, vhost: str | None = None) -> Iterator[bytes | None]:
     """Yield the JSON of ``export_definitions`` in parts, and None wherever other tasks can run.
 
-    The objects are listed at the first part. Objects that are deleted before their part may be missing;
-    objects that are created later are not exported, nor are bindings to them. Raises KeyError at the first
-    part.
+    The objects of a virtual host are listed at once, before the first part. Objects that are deleted before
+    their part may be missing; objects that are created later are not exported, nor are bindings to them.
+    Raises KeyError at the first part.
     """
     places = list(broker.vhosts.values()) if vhost is None else [broker.vhosts[vhost]]
     there: set[BindingDestination] = set()
     settings = broker.settings.amqp
-    parameters = [row for row in Administration(broker).parameters.all() if vhost in (None, row.vhost)]
-    queues = [(place, list(place.queues.values())) for place in places]
-    exchanges = [(place, list(place.exchanges.values())) for place in places]
-    for _, some_queues in queues:
-        there.update(some_queues)
-    for _, some_exchanges in exchanges:
-        there.update(some_exchanges)
-    sections: dict[str, Iterable[Entry]] = {
+    parameters = (row for row in Administration(broker).parameters.all() if vhost in (None, row.vhost))
+    queues: list[tuple[VHost, list[AnyQueue]]] = []
+    exchanges: list[tuple[VHost, list[Exchange]]] = []
+    for number, place in enumerate(places, 1):
+        queues.append((place, list(place.queues.values())))
+        exchanges.append((place, list(place.exchanges.values())))
+        objects: list[BindingDestination] = [*queues[-1][1], *exchanges[-1][1]]
+        for start in range(0, len(objects), LISTED):
+            there.update(objects[start : start + LISTED])
+            if start or not number % STEP:
+                yield None
+    # None stands for an object that is not exported, or for a virtual host or an exchange without any.
+    sections: dict[str, Iterable[Entry | None]] = {
         "parameters": (
             {"value": row.value, "vhost": row.vhost, "component": row.component, "name": row.name}
             for row in parameters
@@ -115,7 +121,7 @@ def unportable_users(broker: Broker) -> Iterator[str | None]:
             yield None
 
 
-def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[bytes | None]:
+def _section(name: str, entries: Iterable[Entry | None], *, unnamed: bool) -> Iterator[bytes | None]:
     """Yield a section without the entries that JSON cannot represent.
 
     With ``unnamed`` the entries of queues, exchanges and bindings do not name their virtual host.
@@ -125,6 +131,10 @@ def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[
     rows: list[bytes] = []
     gathered = 0
     for number, entry in enumerate(entries, 1):
+        if entry is None:
+            if not number % STEP:
+                yield None
+            continue
         if unnamed and name in ("queues", "exchanges", "bindings"):
             del entry["vhost"]
         size = 0
@@ -171,7 +181,8 @@ def _topic_permissions(user: User) -> Iterator[Entry]:
         yield {"user": user.name, "vhost": vhost, "exchange": exchange, **permission._asdict()}
 
 
-def _policies(vhost: VHost) -> Iterator[Entry]:
+def _policies(vhost: VHost) -> Iterator[Entry | None]:
+    yield None
     for policy in list(vhost.policies.policies.values()):
         yield {
             "vhost": vhost.name,
@@ -183,49 +194,56 @@ def _policies(vhost: VHost) -> Iterator[Entry]:
         }
 
 
-def _shared(queues: Iterable[AnyQueue]) -> Iterator[AnyQueue]:
+def _queues(vhost: VHost, queues: Iterable[AnyQueue]) -> Iterator[Entry | None]:
     """Yield the queues that are not exclusive."""
-    return (queue for queue in queues if queue.owner is None)
+    yield None
+    for queue in queues:
+        yield (
+            None
+            if queue.owner is not None
+            else {
+                "name": queue.name,
+                "vhost": vhost.name,
+                "durable": queue.durable,
+                "auto_delete": queue.auto_delete,
+                "type": queue.declared.queue_type,
+                "arguments": plain(queue.arguments),
+            }
+        )
 
 
-def _queues(vhost: VHost, queues: Iterable[AnyQueue]) -> Iterator[Entry]:
-    for queue in _shared(queues):
-        yield {
-            "name": queue.name,
-            "vhost": vhost.name,
-            "durable": queue.durable,
-            "auto_delete": queue.auto_delete,
-            "type": queue.declared.queue_type,
-            "arguments": plain(queue.arguments),
-        }
-
-
-def _own(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
+def _exchanges(vhost: VHost, exchanges: Iterable[Exchange]) -> Iterator[Entry | None]:
     """Yield the exchanges that are not predeclared."""
-    return (exchange for exchange in exchanges if exchange.name and not is_reserved(exchange.name))
+    for exchange in exchanges:
+        yield (
+            None
+            if not exchange.name or is_reserved(exchange.name)
+            else {
+                "name": exchange.name,
+                "vhost": vhost.name,
+                "type": exchange.type,
+                "durable": exchange.durable,
+                "auto_delete": exchange.auto_delete,
+                "internal": exchange.internal,
+                "arguments": plain(dict(exchange.arguments)),
+            }
+        )
 
 
-def _exchanges(vhost: VHost, exchanges: Iterable[Exchange]) -> Iterator[Entry]:
-    for exchange in _own(exchanges):
-        yield {
-            "name": exchange.name,
-            "vhost": vhost.name,
-            "type": exchange.type,
-            "durable": exchange.durable,
-            "auto_delete": exchange.auto_delete,
-            "internal": exchange.internal,
-            "arguments": plain(dict(exchange.arguments)),
-        }
-
-
-def _bindings(vhost: VHost, exchanges: Iterable[Exchange], there: set[BindingDestination]) -> Iterator[Entry]:
+def _bindings(
+    vhost: VHost, exchanges: Iterable[Exchange], there: set[BindingDestination]
+) -> Iterator[Entry | None]:
     """Yield the bindings from exchanges to the queues and exchanges in ``there``."""
     for exchange in exchanges:
+        yield None
         for binding in list(exchange.bindings.values()):
             destination = binding.destination
             # Exclusive queues are not exported, nor are their bindings.
-            if destination in there and getattr(destination, "owner", None) is None:
-                yield {
+            is_exported = destination in there and getattr(destination, "owner", None) is None
+            yield (
+                None
+                if not is_exported
+                else {
                     "source": exchange.name,
                     "vhost": vhost.name,
                     "destination": destination.name,
@@ -233,3 +251,4 @@ def _bindings(vhost: VHost, exchanges: Iterable[Exchange], there: set[BindingDes
                     "routing_key": binding.routing_key,
                     "arguments": plain(dict(binding.arguments)),
                 }
+            )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from leveret.router.broker.broker import Broker
 from leveret.router.management.call import ApiContext
-from leveret.router.management.clients import connections
+from leveret.router.management.clients import ListedConnection, connections
 from leveret.router.management.metrics.object_metrics import Family, age_seconds, all_queues
 from leveret.router.management.node import MANAGEMENT_VERSION
 from leveret.router.management.statistics.memory import owners
@@ -25,10 +25,12 @@ from leveret.router.management.statistics.rates import (
     of_session,
     published,
 )
+from leveret.router.session.session import Session
 from leveret.router.stream.lag import lags
 from leveret.router.stream.stream import Stream
 from leveret.router.values.counters import SET_ASIDE
 from leveret.router.vhost.drops import REASONS
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.response_steps import ResponseSteps
 
 MOST = 20_000  # objects of a kind with metrics of their own
@@ -235,15 +237,22 @@ class SessionTotals(NamedTuple):
 def count_totals(broker: Broker) -> ResponseSteps[SessionTotals]:
     """Add up the counters of all sessions, also of closed ones, a slice at a time.
 
-    No counter shrinks from one scrape to the next. The sums of closed sessions are read in the same turn as
-    the list of open sessions, and a session that closes after that keeps its counters.
+    No counter shrinks from one scrape to the next. The sums of a virtual host's closed sessions are read in
+    the same turn as the list of its open sessions, and a session that closes after that keeps its counters.
     """
     clients = connections(broker)
-    sessions = [session for client in clients for session in client.sessions().values()]
+    by_vhost: dict[VHost | None, list[ListedConnection]] = {}
+    for client in clients:
+        by_vhost.setdefault(client.vhost, []).append(client)
+    sessions: list[Session] = []
     numbers: Numbers = (0,) * len(SESSION)
     confirmable = routed = publishers = consumers = 0
-    for vhost in broker.vhosts.values():
+    for number, vhost in enumerate(list(broker.vhosts.values()), 1):
+        if not number % SLICE:
+            yield 0
         past = vhost.past
+        for client in by_vhost.get(vhost, ()):
+            sessions += client.sessions().values()
         numbers = added(numbers, (*delivered(past.delivery_counters, past.ack), *published(past.published)))
         confirmable += past.published.publish_confirm
         vhost.routes.count()

@@ -24,6 +24,7 @@ from leveret.router.management.statistics.rates import (
     Series,
     added,
     of_churn,
+    summed,
     totals,
 )
 from leveret.router.web.response_steps import ResponseSteps, gathered
@@ -49,8 +50,8 @@ def overview(call: Call) -> ResponseSteps[Response]:
         series = call.context.sampler.total
     else:
         seen = [vhost for vhost in accessible_vhosts(call) if vhost in by_vhost]
-        series = _joined([call.context.sampler.of(vhost) for vhost in seen])
-    numbers = added((0,) * len(VHOST), *(by_vhost[vhost] for vhost in seen))
+        series = yield from _joined([call.context.sampler.of(vhost) for vhost in seen])
+    numbers = yield from summed(VHOST, [by_vhost[vhost] for vhost in seen])
     rates, counts = window_of(call, "msg_rates"), window_of(call, "lengths")
     stats = message_stats(SESSION, numbers[: len(SESSION)], series, rates)
     document: Object = {
@@ -90,14 +91,15 @@ def overview(call: Call) -> ResponseSteps[Response]:
     return answer(narrowed(document, columns_of(call.query)))
 
 
-def _joined(all_series: list[Series]) -> Series:
-    """Return the sum of the samples of several virtual hosts."""
+def _joined(all_series: list[Series]) -> ResponseSteps[Series]:
+    """Return the sum of the samples of several virtual hosts, in steps."""
+    sums: dict[int, Numbers] = {}
+    for series in all_series:
+        for when, numbers in list(series.points):
+            sums[when] = added(sums[when], numbers) if when in sums else numbers
+        yield 0
     joined = Series(VHOST, KEEP_TOTALS)
-    pasts: list[dict[int, Numbers]] = [dict(series.points) for series in all_series]
-    for when in sorted(set().union(*pasts)):
-        joined.points.append(
-            (when, added((0,) * len(VHOST), *(past[when] for past in pasts if when in past)))
-        )
+    joined.points.extend(sorted(sums.items()))
     return joined
 
 
@@ -120,8 +122,8 @@ def object_totals(call: Call) -> ResponseSteps[dict[str, int]]:
         "channels": sum(channels),
         "connections": len(clients),
         "consumers": sum(consumers),
-        "exchanges": sum(len(vhost.exchanges) for vhost in vhosts),
-        "queues": sum(len(vhost.queues) for vhost in vhosts),
+        "exchanges": sum((yield from gathered(len(vhost.exchanges) for vhost in vhosts))),
+        "queues": sum((yield from gathered(len(vhost.queues) for vhost in vhosts))),
     }
 
 

@@ -1,5 +1,6 @@
 """API of policies, operator policies and parameters."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -102,14 +103,14 @@ def show_parameter(row: ParameterRow) -> Object:
     return {"value": plain(row.value), "vhost": row.vhost, "component": row.component, "name": row.name}
 
 
-def _parameters(call: Call, component: str | None = None, vhost: str | None = None) -> list[ParameterRow]:
+def _parameters(call: Call, component: str | None = None, vhost: str | None = None) -> Iterator[ParameterRow]:
     """Return the parameters that the user sees. Access to the virtual host of the path was checked."""
     seen = {vhost} if vhost is not None else {each.name for each in accessible_vhosts(call)}
-    return [
+    return (
         row
         for row in call.administration.parameters.all()
         if row.vhost in seen and component in (None, row.component) and vhost in (None, row.vhost)
-    ]
+    )
 
 
 def list_parameters(call: Call) -> ResponseSteps[Response]:

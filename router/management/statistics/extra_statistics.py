@@ -19,6 +19,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.session.deliveries import Deliveries
 
 MOST = 1000  # queues with a probe; each costs some 20 kB
+VHOSTS = 1000  # virtual hosts without queues, and
 SLICE = 10  # queues that are visited before other tasks may run,
 SESSIONS = 100  # and sessions
 SEARCHED = 2000  # held messages that are searched for a consumer's oldest
@@ -55,7 +56,9 @@ class BrokerStatistics:
         """Sample everything in steps, between which other tasks run."""
         ages: dict[Queue | Deliveries, Ages] = {}
         latencies: dict[Queue, StatisticsRecorder] = {}
-        for vhost in list(self._broker.vhosts.values()):
+        for number, vhost in enumerate(list(self._broker.vhosts.values()), 1):
+            if not number % VHOSTS:
+                yield
             queues = [queue for queue in vhost.queues.values() if isinstance(queue, Queue)]
             for start in range(0, len(queues), SLICE):
                 for queue in queues[start : start + SLICE]:

@@ -125,6 +125,16 @@ def added(*all_numbers: Numbers) -> Numbers:
     return tuple(map(sum, zip(*all_numbers, strict=True)))
 
 
+def summed(names: Sequence[str], all_numbers: Iterable[Numbers]) -> ResponseSteps[Numbers]:
+    """Return the sums of many numbers of the kind ``names``, in steps."""
+    total: Numbers = (0,) * len(names)
+    for count, numbers in enumerate(all_numbers, 1):
+        total = added(total, numbers)
+        if not count % SLICE:
+            yield 0
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A requested period: a number of points, a number of ms apart.
@@ -235,9 +245,11 @@ class Sampler:
         )
         yield from sample.at(sessions, SESSION, of_session)
         by_vhost = yield from totals(broker)
-        for vhost, numbers in by_vhost.items():
+        for number, (vhost, numbers) in enumerate(by_vhost.items(), 1):
             sample.add(vhost, Series(VHOST, KEEP_TOTALS), numbers)
-        overall = added((0,) * len(VHOST), *by_vhost.values())
+            if not number % SLICE:
+                yield None
+        overall = yield from summed(VHOST, by_vhost.values())
         self.total.add(sample.when, (*overall, *of_churn(broker)))
         self._series = sample.found
         yield from sample.release()
@@ -278,13 +290,15 @@ class _Sampling:
 def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> ResponseSteps[dict[VHost, Numbers]]:
     """Return the numbers of ``VHOST`` for each of these virtual hosts (None: for all), in steps."""
     found: dict[VHost, Numbers] = {}
-    for vhost in list(broker.vhosts.values() if vhosts is None else vhosts):
+    for number, vhost in enumerate(list(broker.vhosts.values() if vhosts is None else vhosts), 1):
         ready = unacked = 0
         queues = list(vhost.queues.values())
         for start in range(0, len(queues), SLICE):
             for queue in queues[start : start + SLICE]:
                 ready += len(queue.ready)
                 unacked += queue.unacked
+            yield 0
+        if not number % SLICE:
             yield 0
         past = (*delivered(vhost.past.delivery_counters, vhost.past.ack), *published(vhost.past.published))
         found[vhost] = (*past, ready + unacked, ready, unacked, 0, 0)

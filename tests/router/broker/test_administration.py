@@ -406,13 +406,13 @@ def test_parameters_are_other_names_for_limits_and_operator_policies(admin):
     policy = {"pattern": "^q", "definition": {"max-length": 2}, "priority": 3, "apply-to": "queues"}
     admin.parameters.set("vhost-limits", "/", "limits", {"max-queues": 9})
     admin.parameters.set("operator_policy", "/", "o", policy)
-    assert admin.parameters.all() == [
+    assert list(admin.parameters.all()) == [
         ParameterRow("/", "vhost-limits", "limits", {"max-queues": 9}),
         ParameterRow("/", "operator_policy", "o", policy),
     ]
     admin.parameters.clear("vhost-limits", "/", "limits")
     admin.parameters.clear("operator_policy", "/", "o")
-    assert admin.parameters.all() == []
+    assert list(admin.parameters.all()) == []
 
 
 def test_global_parameters_are_kept_whatever_they_are(world, admin, rows):
