@@ -9,5 +9,6 @@ from tests.hostile.publishing import PUBLISHING
 from tests.hostile.queues import QUEUES
 from tests.hostile.stomp import STOMP
 from tests.hostile.storage import STORAGE
+from tests.hostile.transports import TRANSPORTS
 
-FAMILIES = (PUBLISHING, MATCHING, QUEUES, ENDINGS, ADMINISTRATION, MEMORY, STORAGE, STOMP, LOGINS)
+FAMILIES = (PUBLISHING, MATCHING, QUEUES, ENDINGS, ADMINISTRATION, MEMORY, STORAGE, STOMP, TRANSPORTS, LOGINS)

@@ -209,7 +209,12 @@ async def channels(attack: Attack) -> None:
 
 def masked(data: bytes, first: int) -> bytes:
     """A WebSocket frame of a client, masked with zeros; ``first`` is its first byte."""
-    return bytes([first, 0x80 | 127]) + len(data).to_bytes(8, "big") + bytes(4) + data
+    size = len(data)
+    if size < 126:
+        length = bytes([0x80 | size])
+    else:
+        length = b"\xfe" + size.to_bytes(2) if size < 1 << 16 else b"\xff" + size.to_bytes(8)
+    return bytes([first]) + length + bytes(4) + data
 
 
 @scenario(short=1 / 10, memory=500)

@@ -13,6 +13,7 @@ from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.router.server.tls import (
     HANDSHAKE_STEPS,
     HANDSHAKES,
+    PIECE,
     ListenerTls,
     TlsError,
     TlsStream,
@@ -54,6 +55,25 @@ async def test_bytes_go_both_ways(pair):
     assert await server.receive_some() == b"ping"
     await server.send_all(b"pong")
     assert await client.receive_some() == b"pong"
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(0, 0), (1, 1), (PIECE, 1), (PIECE + 1, 2), (5 * PIECE, 5)])
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
+async def test_much_data_is_encrypted_and_sent_in_pieces(pair, size, pieces, form):
+    client, server = pair
+    sent, received = [], bytearray()
+
+    async def note() -> None:
+        sent.append(1)
+
+    server._transport.send_stream.send_all_hook = note
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    async with trio.open_nursery() as sending:
+        sending.start_soon(server.send_all, form(data))
+        while len(received) < size:
+            received += await client.receive_some()
+    assert received == data
+    assert len(sent) == pieces
 
 
 async def test_half_close_is_a_regular_end_for_the_client(pair):
