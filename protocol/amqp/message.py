@@ -25,6 +25,7 @@ from leveret.protocol.amqp.table import (
     KEPT,
     PEER,
     Bounds,
+    Excerpt,
     Table,
     Value,
     decode_items,
@@ -215,9 +216,9 @@ class Message:
                     break
         return found
 
-    def header_items(self, name: str, count: int) -> list[Value] | None:
+    def header_items(self, name: str, count: int, excerpt: Excerpt) -> list[Value] | None:
         """Return the first ``count`` items of a header that is an array, no items of any other header, and
-        None without the header. Nothing else is decoded of large headers.
+        None without the header. Nothing else is decoded of large headers, of which the items are an excerpt.
         """
         if self._body_start() <= CACHED_BYTES:
             headers = self.headers
@@ -228,7 +229,7 @@ class Message:
         data = self.header_bytes
         raw_name = name.encode("utf-8", "surrogateescape")
         for _, _, at, _ in find_entries(data, *headers_at(data), (raw_name,)):
-            return decode_items(data, at, count, KEPT)
+            return decode_items(data, at, count, KEPT, excerpt)
         return None
 
     @property

@@ -246,7 +246,17 @@ def decode_value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Va
     return value, after
 
 
-def decode_items(data: bytes, offset: int, count: int, bounds: Bounds) -> list[Value]:
+class Excerpt(NamedTuple):
+    """A part of an array of tables: the items in the first ``size`` bytes, and of each later table the
+    entries with these ``names`` whose values have at most ``value_size`` bytes.
+    """
+
+    size: int
+    names: frozenset[bytes]
+    value_size: int = 255
+
+
+def decode_items(data: bytes, offset: int, count: int, bounds: Bounds, excerpt: Excerpt) -> list[Value]:
     """Decode the first ``count`` items of the well-formed value whose type character stands at ``offset``.
 
     Returns no items of a value that is not an array. ``bounds`` are those of the table around it.
@@ -255,10 +265,24 @@ def decode_items(data: bytes, offset: int, count: int, bounds: Bounds) -> list[V
     if data[offset : offset + 1] == b"A":
         end = after_value(data, offset, len(data))
         offset += 5
+        whole = offset + excerpt.size
         while offset < end and len(items) < count:
-            value, offset = decode_value(data, offset, end, _inner(bounds))
-            items.append(value)
+            after = after_value(data, offset, end)
+            if after <= whole:
+                items.append(decode_value(data, offset, end, _inner(bounds))[0])
+            elif data[offset : offset + 1] == b"F":
+                items.append(_decode_excerpt(data, offset + 5, after, excerpt))
+            offset = after
     return items
+
+
+def _decode_excerpt(data: bytes, offset: int, end: int, excerpt: Excerpt) -> Table:
+    found: Table = {}
+    for raw_name, _, value, after in find_entries(data, offset, end, excerpt.names):
+        name = raw_name.decode("utf-8", "surrogateescape")
+        if name not in found and after - value <= excerpt.value_size:
+            found[name] = decode_value(data, value, after, KEPT)[0]
+    return found
 
 
 def after_value(data: bytes, offset: int, end: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import splice_properties
-from leveret.protocol.amqp.table import REMOVE, Long, Remove, Timestamp, Value
+from leveret.protocol.amqp.table import REMOVE, Excerpt, Long, Remove, Timestamp, Value
 from leveret.router.exchange.routing import copies
 from leveret.router.queue.host import Reason
 from leveret.router.values.field_values import canonical, is_integer
@@ -23,6 +23,12 @@ COUNT_MAX = 2**63 - 1
 # Entries of x-death that are read and kept, the most recent ones. Dead-lettering makes one for each queue and
 # reason; a publisher can write 26,000 in a header frame. Rewriting those took 70 ms, 256 take 3 ms.
 DEATHS_MAX = 256
+# A publisher can also write 60,000 values in one entry. Beyond 8 KiB, the entries keep only the fields that
+# the broker writes, without long lists of routing keys.
+DEATHS = Excerpt(
+    1 << 13,
+    frozenset((b"count", b"reason", b"queue", b"time", b"exchange", b"routing-keys", b"original-expiration")),
+)
 COPIES = "x-death-copies"  # header: number of copies of the original message on this path
 COPIES_MAX = 1000  # copies of one message; the first fan-out of a message has no limit, as for a publish
 FEW_COPIES = 16  # most copies of a message that is dead-lettered for the first time without the header
@@ -38,7 +44,7 @@ def make_letter(
     its value. If the queue has a dead-letter routing key, CC and BCC are removed too.
     """
     keys = [message.routing_key, *copies(message.some_headers("CC"), "CC")]
-    items = message.header_items("x-death", DEATHS_MAX)
+    items = message.header_items("x-death", DEATHS_MAX, DEATHS)
     changed: dict[str, Any] = {"x-death": _deaths(message, items or [], keys, queue, reason, wall)}
     if own_key is not None:
         changed["CC"] = REMOVE
@@ -83,7 +89,7 @@ def deaths_of(message: Message) -> list[Death]:
 
     A publisher may have written the header, so any field may be missing or of another type.
     """
-    return _tables(message.header_items("x-death", DEATHS_MAX) or [])
+    return _tables(message.header_items("x-death", DEATHS_MAX, DEATHS) or [])
 
 
 def _tables(items: list[Value]) -> list[Death]:
@@ -167,7 +173,7 @@ def count_copies(letter: Message, message: Message, reason: Reason, targets: int
     copies = before * targets
     if targets > 1 and before > 1 and copies > COPIES_MAX:
         return None
-    again = reason != "rejected" and message.header_items("x-death", 0) is not None
+    again = reason != "rejected" and message.header_items("x-death", 0, DEATHS) is not None
     change: Long | Remove
     if targets > FEW_COPIES or (targets > 1 and again):
         change = Long(copies)

@@ -291,6 +291,36 @@ def test_of_26_000_deaths_only_the_kept_ones_are_decoded(node, client, items, mo
     assert 0 < len(decoded) < 10 * DEATHS_MAX
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"routing-keys": [None] * 60_000},
+        {f"field {number}": number for number in range(6000)},
+        {"nested": {"array": [1] * 20_000}},
+        {"text": "x" * 100_000},
+    ],
+    ids=["an array", "fields", "a nested table", "a long text"],
+)
+def test_of_a_large_death_only_the_fields_of_the_broker_are_decoded(node, client, values, monkeypatch):
+    decoded = []
+    real = table.decode_value
+
+    def counted(*arguments):
+        decoded.append(arguments[1])
+        return real(*arguments)
+
+    monkeypatch.setattr(table, "decode_value", counted)
+    source(node)
+    mine = {"queue": "q", "reason": "rejected", "count": 4, "exchange": "", "time": Timestamp(5)}
+    other = {"queue": "other", "reason": "expired", "count": 2}
+    client.publish("a", headers={"x-death": [other, {**values, **mine}]})
+    reject(node, client)
+    assert len(decoded) < 100
+    first, second = headers(node)["x-death"]
+    assert first == {**mine, "count": 5}
+    assert second == other
+
+
 FIELDS = ["count", "reason", "queue", "time", "routing-keys", "something"]
 
 
