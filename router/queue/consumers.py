@@ -139,11 +139,13 @@ class Consumer(Receiver):
 
     def credit(self) -> int:
         """Return the number of messages that the consumer may receive now."""
-        credit = self.sink.credit()
-        if self.sink.prefetch:
+        sink = self.sink
+        credit = sink.credit()
+        if sink.prefetch:
             credit = min(credit, self.share)
         if self.prefetch and not self.no_ack:
-            credit = min(credit, self.prefetch - self.unacked)
+            room = self.prefetch - self.unacked
+            credit = room if room < credit else credit  # ``min`` takes three times as long
         return credit if credit < SLICE else SLICE
 
     @property
