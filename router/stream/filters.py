@@ -24,12 +24,13 @@ WANTED = "x-stream-filter"  # arguments of a consumer
 UNFILTERED = "x-stream-match-unfiltered"
 SELECTOR = "x-selector"
 
+VALUES_MAX = 1024  # of a reader: each is compared with the filter of each chunk
 SIZE = 16  # bytes of a chunk's filter, unless the stream's arguments set another size
 _HASHES = 3
 _SHORT = 64  # characters; longer values are not cached
 
 
-def _mask(value: str | None, size: int) -> int:
+def value_mask(value: str | None, size: int) -> int:
     """Return the bits of a value, or of None for no value, in a filter of ``size`` bytes."""
     # Publishers choose the values: long ones are not cached.
     return _bits(value, size) if value is not None and len(value) > _SHORT else _known_bits(value, size)
@@ -50,12 +51,17 @@ _known_bits = lru_cache(4096)(_bits)
 
 def pack_filter(values: Iterable[str | None], size: int) -> bytes:
     """Return the filter of messages with these values (None: no value); empty if no message has a value."""
-    found = set(values)
+    return pack_masks((None if value is None else value_mask(value, size) for value in values), size)
+
+
+def pack_masks(masks: Iterable[int | None], size: int) -> bytes:
+    """Return the filter of messages whose values have these masks (None: no value)."""
+    found = set(masks)
     if found <= {None}:
         return b""
     bits = 0
-    for value in found:
-        bits |= _mask(value, size)
+    for mask in found:
+        bits |= value_mask(None, size) if mask is None else mask
     return bits.to_bytes(size, "big")
 
 
@@ -75,13 +81,14 @@ class ReaderFilter:
     selector, if any, is true.
     """
 
-    __slots__ = ("_names", "_selector", "_unfiltered", "_values", "cost")
+    __slots__ = ("_masks", "_names", "_selector", "_unfiltered", "_values", "cost")
 
     def __init__(self, values: frozenset[str] | None, unfiltered: bool, selector: Selector | None) -> None:
         self._values = values
         self._unfiltered = unfiltered
         self._selector = selector
         self.cost = 1 if selector is None else 1 + selector.cost  # in steps of a selector
+        self._masks: dict[int, list[int]] = {}  # of the values, by the size of a filter
         self._names = HeaderNames()
         self._names.add((VALUE,))
 
@@ -94,9 +101,11 @@ class ReaderFilter:
         if not bloom:
             return self._unfiltered
         bits, size = int.from_bytes(bloom), len(bloom)
-        masks = [_mask(value, size) for value in values]
-        if self._unfiltered:
-            masks.append(_mask(None, size))
+        masks = self._masks.get(size)
+        if masks is None:
+            self._masks[size] = masks = [value_mask(value, size) for value in values]
+            if self._unfiltered:
+                masks.append(value_mask(None, size))
         return any(bits & mask == mask for mask in masks)
 
     def check(self, message: Message) -> Slicing[bool]:
@@ -145,6 +154,10 @@ def _values(arguments: Mapping[str, Any], what: str) -> frozenset[str] | None:
         return None
     given = arguments[WANTED]
     values = given if isinstance(given, list) else [given]
+    if len(values) > VALUES_MAX:
+        raise PreconditionFailed(
+            f"invalid arg '{WANTED}' for {what}: at most {VALUES_MAX} values are allowed"
+        )
     for value in values:
         if not isinstance(value, str):
             raise PreconditionFailed(

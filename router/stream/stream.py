@@ -74,7 +74,7 @@ class Stream(UnsettledQueue):
         self.tail = Tail()
         self.publishers = Publishers(vhost, name)
         self._begun = 0  # the first offset that was assigned since the broker's start
-        self._packer = Packer()
+        self._packer = Packer(self.settings.stream_filter_size or SIZE)
         self.serving = Serving(self)
         self.consumers = self.serving.readers
         self.counts = self.serving.counts
@@ -195,8 +195,7 @@ class Stream(UnsettledQueue):
         if self.deleted or below <= self.committed:
             return  # the stream may be deleted while its last messages are being written
         self.newest = max(self.newest, timestamp or self.host.wall * 1000)
-        filter_size = self.settings.stream_filter_size or SIZE
-        for chunk in self._packer.chunks(self.committed, below, self.newest, filter_size):
+        for chunk in self._packer.chunks(self.committed, below, self.newest):
             self._append(chunk)
             self.committed = chunk.end
         self.serving.committed()

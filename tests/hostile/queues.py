@@ -1,5 +1,7 @@
 """Queues: much that stands in queues, or many that consume from them, changes at once."""
 
+import trio
+
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.properties import Properties
@@ -245,6 +247,24 @@ async def stream_readers(attack: Attack) -> None:
         await reader.send(m.BasicConsume("s", str(number), arguments=arguments))
     for _ in range(6 * readers):
         await reader.next()
+
+
+@scenario(short=1 / 10)
+async def stream_filters(attack: Attack) -> None:
+    """3,000 messages with filter values of 100 kB for a stream, and 200 readers with long filters."""
+    client, readers = await attack.client(), await attack.client()
+    stream = m.QueueDeclare("s", durable=True, arguments={"x-queue-type": "stream"})
+    await client.call(stream, m.QueueDeclareOk)
+    for number in range(attack.many(3000)):
+        headers = {"x-stream-filter-value": f"{number}" + "x" * 100_000}
+        await client.stream.send_all(publish_frames("s", properties=Properties(headers=headers)))
+    await served(client)
+    await readers.call(m.BasicQos(0, 10, False), m.BasicQosOk)
+    for wanted in ([f"{number}" for number in range(1000)], "x" * 100_000):
+        arguments = {"x-stream-offset": "first", "x-stream-filter": wanted}
+        count = attack.many(100)
+        await call_all(readers, [m.BasicConsume("s", arguments=arguments) for _ in range(count)])
+    await trio.sleep(5 * attack.scale)
 
 
 @scenario()

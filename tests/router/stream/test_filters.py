@@ -4,7 +4,13 @@ import tracemalloc
 
 import pytest
 
-from leveret.router.stream.filters import pack_filter
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.stream import filters
+from leveret.router.stream.filters import check_filter, pack_filter, reader_filter
+from leveret.router.stream.packer import Packer
+from leveret.router.turns.backlog import at_once
 
 
 @pytest.mark.parametrize("length", [1, 64, 65, 10_000])
@@ -23,3 +29,38 @@ def test_long_values_are_not_kept_in_memory():
     finally:
         tracemalloc.stop()
     assert kept < 1_000_000
+
+
+def test_a_chunk_has_the_filter_of_the_values_of_its_messages():
+    packer = Packer(20)
+    values = ["a", None, "b" * 10_000]
+    for offset, value in enumerate(values):
+        headers = {} if value is None else {"x-stream-filter-value": value}
+        packer.add(Message.build("", "s", Properties(headers=headers), b""), offset)
+    [chunk] = packer.chunks(0, 3, 0)
+    assert chunk.filter == pack_filter(values, 20)
+
+
+def test_values_are_hashed_when_messages_are_added_and_once_for_a_reader(monkeypatch):
+    hashed = []
+    bits = filters._bits
+    monkeypatch.setattr(filters, "_bits", lambda value, size: hashed.append(size) or bits(value, size))
+    packer = Packer()
+    value = "x" * 10_000
+    for offset in range(3):
+        headers = {"x-stream-filter-value": f"{value}{offset}"}
+        packer.add(Message.build("", "s", Properties(headers=headers), b""), offset)
+    assert hashed == [16] * 3
+    chunks = [*packer.chunks(0, 2, 0), *packer.chunks(2, 3, 0)]
+    assert hashed == [16] * 3
+    reader = at_once(reader_filter({"x-stream-filter": [f"{value}1", f"{value}2"]}, "queue 's'"))
+    assert [reader.may_be_in(chunk) for chunk in (*chunks, *chunks)] == [True] * 4
+    assert hashed == [16] * 5
+
+
+def test_a_reader_may_have_1024_values():
+    values = [str(number) for number in range(1025)]
+    check_filter({"x-stream-filter": values[1:]}, "queue 's'")
+    with pytest.raises(PreconditionFailed) as caught:
+        check_filter({"x-stream-filter": values}, "queue 's'")
+    assert str(caught.value).endswith("'x-stream-filter' for queue 's': at most 1024 values are allowed")
