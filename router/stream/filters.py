@@ -26,6 +26,8 @@ SELECTOR = "x-selector"
 
 VALUES_MAX = 1024  # of a reader: each is compared with the filter of each chunk
 SIZE = 16  # bytes of a chunk's filter, unless the stream's arguments set another size
+# Characters that are hashed, and masks that are compared, in the time of one delivered message
+HASHED, COMPARED = 1024, 16
 _HASHES = 3
 _SHORT = 64  # characters; longer values are not cached
 
@@ -78,10 +80,10 @@ class ReaderFilter:
     """The filter of a reader: selects messages by their filter value and by a selector.
 
     A message matches if its value is one of ``values``, or (with ``unfiltered``) if it has none, and if the
-    selector, if any, is true.
+    selector, if any, is true. ``chunk_cost`` is the work of the next ``may_be_in``, in delivered messages.
     """
 
-    __slots__ = ("_masks", "_names", "_selector", "_unfiltered", "_values", "cost")
+    __slots__ = ("_masks", "_names", "_selector", "_unfiltered", "_values", "chunk_cost", "cost")
 
     def __init__(self, values: frozenset[str] | None, unfiltered: bool, selector: Selector | None) -> None:
         self._values = values
@@ -89,6 +91,7 @@ class ReaderFilter:
         self._selector = selector
         self.cost = 1 if selector is None else 1 + selector.cost  # in steps of a selector
         self._masks: dict[int, list[int]] = {}  # of the values, by the size of a filter
+        self.chunk_cost = 1 + sum(1 + len(value) // HASHED for value in values or ())
         self._names = HeaderNames()
         self._names.add((VALUE,))
 
@@ -106,6 +109,7 @@ class ReaderFilter:
             self._masks[size] = masks = [value_mask(value, size) for value in values]
             if self._unfiltered:
                 masks.append(value_mask(None, size))
+            self.chunk_cost = 1 + len(masks) // COMPARED
         return any(bits & mask == mask for mask in masks)
 
     def check(self, message: Message) -> Slicing[bool]:

@@ -116,9 +116,11 @@ class Serving:
                 if reader.offset >= self._stream.committed:
                     self._at_end[reader] = None
                 return 1
-            if reader.wanted is not None and not reader.wanted.may_be_in(chunk):
-                reader.offset = chunk.end
-                return 1
+            if (wanted := reader.wanted) is not None:
+                cost = wanted.chunk_cost
+                if not wanted.may_be_in(chunk):
+                    reader.offset = chunk.end
+                    return cost
             decoding = 0 if chunk.entries is not None else (chunk.end - chunk.first) // DECODING
             reader.entries = self._decode(chunk)
             reader.checking = None

@@ -31,6 +31,13 @@ def test_long_values_are_not_kept_in_memory():
     assert kept < 1_000_000
 
 
+def pack_chunk_with(value):
+    """The chunks of one message with a filter value, which has a large filter."""
+    packer = Packer(255)
+    packer.add(Message.build("", "s", Properties(headers={"x-stream-filter-value": value}), b""), 0)
+    return packer.chunks(0, 1, 0)
+
+
 def test_a_chunk_has_the_filter_of_the_values_of_its_messages():
     packer = Packer(20)
     values = ["a", None, "b" * 10_000]
@@ -56,6 +63,19 @@ def test_values_are_hashed_when_messages_are_added_and_once_for_a_reader(monkeyp
     reader = at_once(reader_filter({"x-stream-filter": [f"{value}1", f"{value}2"]}, "queue 's'"))
     assert [reader.may_be_in(chunk) for chunk in (*chunks, *chunks)] == [True] * 4
     assert hashed == [16] * 5
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "later"),
+    [(["a"], 2, 1), ([str(number) for number in range(1024)], 1025, 65), (["x" * 102_400], 102, 1)],
+    ids=["one", "many", "long"],
+)
+def test_skipping_a_chunk_counts_as_work(values, first, later):
+    [chunk] = pack_chunk_with("other")
+    reader = at_once(reader_filter({"x-stream-filter": values}, "queue 's'"))
+    assert reader.chunk_cost == first
+    assert not reader.may_be_in(chunk)
+    assert reader.chunk_cost == later
 
 
 def test_a_reader_may_have_1024_values():
