@@ -55,5 +55,8 @@ class ClientPeer(Protocol):
         TooSlowError for a client that reads nothing for too long.
         """
 
+    async def send_eof(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Close the direction to the client; more may be received. Raises BrokenResourceError."""
+
     def has_disconnected(self) -> bool:
         """Return True if the client has ended its side, even if unread bytes remain."""

@@ -5,7 +5,7 @@ are caught here too. Not for the protocol of the client (see ``amqp`` and ``stom
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -80,7 +80,8 @@ async def serve_client(
     connection = connect(outbox, log)
     driver.end()
     try:
-        async with stream, trio.open_nursery() as nursery:
+        # The listener closes a socket at once, where ``async with`` would wait for all other tasks first.
+        async with nullcontext() if peer.direct else stream, trio.open_nursery() as nursery:
             outbox.start_writer_with(
                 partial(nursery.start_soon, _write, stream, peer, outbox, connection, driver)
             )
@@ -95,7 +96,7 @@ async def serve_client(
                         connection.lost()
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
             if not outbox.writer_started:
-                await stream.send_eof()
+                await peer.send_eof(stream)
             await _ignore(stream, peer)
     except* trio.TooSlowError:
         log.warning("connection closed", error="the client does not read its data")
@@ -189,7 +190,7 @@ async def _write(
 
     while parts := await outbox.take():
         await peer.send_all(stream, parts, sent, driver.send_timeouts)
-    await stream.send_eof()
+    await peer.send_eof(stream)
 
 
 async def _ignore(stream: trio.abc.ReceiveStream, peer: ClientPeer) -> None:

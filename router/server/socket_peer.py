@@ -6,6 +6,7 @@ import select
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
+from socket import SHUT_WR
 
 import trio
 from msgspec import Struct
@@ -123,6 +124,19 @@ class SocketPeer(Struct, frozen=True):
                 continue
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
+    async def send_eof(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Close the direction to the client; more may be received. Raises BrokenResourceError.
+
+        A connection that is ``direct`` does not wait for other tasks, as the stream would.
+        """
+        if not self.direct:
+            await stream.send_eof()
+            return
+        try:
+            self.socket.shutdown(SHUT_WR)
+        except OSError as error:
+            raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     def has_disconnected(self) -> bool:
         """Return True if the client has ended its side, even if unread bytes remain."""

@@ -47,6 +47,9 @@ class Peer(Struct, frozen=True):
     async def receive(self, stream, size: int):
         return await stream.receive_some(size)
 
+    async def send_eof(self, stream) -> None:
+        await stream.send_eof()
+
     def has_disconnected(self) -> bool:
         return False
 
