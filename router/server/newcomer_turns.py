@@ -10,6 +10,7 @@ import sys
 import trio
 
 MOST = 8  # turns in a round; most of them take 0.1 to 0.5 ms
+FEW = MOST // 2  # turns left, from which on ``run`` is woken: before that it would cost each newcomer a round
 
 
 class NewcomerTurns:
@@ -18,21 +19,27 @@ class NewcomerTurns:
     def __init__(self) -> None:
         self._left = MOST
         self._waiting = trio.lowlevel.ParkingLot()
-        self._unused = trio.lowlevel.ParkingLot()  # of ``run``, while no turn was taken in this round
+        self._unused = trio.lowlevel.ParkingLot()  # of ``run``, while more than ``FEW`` turns are left
+
+    def take_now(self) -> bool:
+        """Take a turn and return True, if there is one left and no other newcomer waits."""
+        if not self._left or self._waiting:
+            return False
+        self._left -= 1
+        if self._left <= FEW:
+            self._unused.unpark()
+        return True
 
     async def take(self) -> None:
-        """Wait for a turn; return at once, without a checkpoint, if there is one in this round."""
-        if self._left and not self._waiting:
-            self._left -= 1
-            self._unused.unpark()
-        else:
+        """Wait for a turn; return at once, without a checkpoint, if there is one left."""
+        if not self.take_now():
             await self._waiting.park()
 
     async def run(self) -> None:
         """Grant turns until cancelled, and as many as are asked for afterwards."""
         try:
             while True:
-                if self._left == MOST:
+                if self._left > FEW:
                     await self._unused.park()
                 self._left = MOST
                 self._left -= len(self._waiting.unpark(count=MOST))

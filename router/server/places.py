@@ -54,7 +54,7 @@ class Occupant:
         """Wait for a turn if the connection is waiting, even when cancelled. Call this before the work for
         received bytes and for the end of the connection.
         """
-        if self.waiting and self._turns is not None:
+        if self.waiting and self._turns is not None and not self._turns.take_now():
             with trio.CancelScope(shield=True):
                 await self._turns.take()
 
