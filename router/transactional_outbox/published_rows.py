@@ -1,7 +1,7 @@
 """The published rows of one outbox, so that no row is published twice.
 
 A row is remembered in the same commit as its message. It is needed until the row is deleted, and somewhat
-longer: after a fail-over to a replica that lags behind, PostgreSQL may have lost the deletion.
+longer: a crash of the server, or a fail-over to a replica that lags behind, may undo the deletion.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ import structlog
 
 from leveret.router.values.notes import BrokerNotes, Key, NoteKind
 
-KNOWN = 10_000  # rows that are remembered
+KNOWN = 20_000  # rows that are remembered
 SIZE = 24  # bytes of a row's identity
 
 _SEQUENCE = Struct(">Q")
