@@ -26,7 +26,11 @@ TAKES = {
 }
 
 
-@click.group(cls=LazyGroup, lazy={"core": "leveret.router.cli.bench_core:core"}, invoke_without_command=True)
+@click.group(
+    cls=LazyGroup,
+    lazy={"core": "leveret.router.cli.bench_core:core", "outbox": "leveret.router.cli.bench_outbox:outbox"},
+    invoke_without_command=True,
+)
 @click.option(
     "--url",
     default="amqp://guest:guest@127.0.0.1:5672/",

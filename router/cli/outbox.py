@@ -36,7 +36,7 @@ def install(url: str | None, printed: bool) -> None:
         return
     if url is None:
         raise WrongUsage("name the database: leveret outbox install postgresql://user@host/database")
-    with _connected(url) as connection:
+    with connected(url) as connection:
         from leveret.router.transactional_outbox.maintenance import install as create
 
         before = create(connection)
@@ -58,7 +58,7 @@ def status(url: str, as_json: bool) -> None:
     """
     from leveret.router.transactional_outbox.maintenance import report
 
-    with _connected(url) as connection:
+    with connected(url) as connection:
         found = report(connection)
     if as_json:
         from leveret.protocol.json_text import dump_json
@@ -117,7 +117,7 @@ def retry(url: str, ids: tuple[int, ...], everything: bool) -> None:
 
     if bool(ids) is everything:
         raise WrongUsage("name the rows with --id, or use --all")
-    with _connected(url) as connection:
+    with connected(url) as connection:
         count = let_wait(connection, None if everything else list(ids))
     click.echo(f"{counted(count, 'row')} will be published again")
     if ids and count < len(set(ids)):
@@ -130,13 +130,13 @@ def uninstall(url: str) -> None:
     """Remove the table leveret_outbox, which must be empty."""
     from leveret.router.transactional_outbox.maintenance import uninstall as remove
 
-    with _connected(url) as connection:
+    with connected(url) as connection:
         remove(connection)
     click.echo("removed the table leveret_outbox")
 
 
 @contextmanager
-def _connected(url: str) -> Iterator["Connection"]:
+def connected(url: str) -> Iterator["Connection"]:
     """Connect to the database of an outbox. Raises Failure for all errors of the database."""
     try:
         from leveret.router.transactional_outbox.connection import OutboxError, connect

@@ -124,3 +124,19 @@ def test_without_psycopg_the_command_says_what_to_install(monkeypatch):
     result = leveret("status", "postgresql:///shop")
     assert result.exit_code == 1
     assert result.output == "leveret: psycopg is not installed: pip install 'leveret[postgresql]'\n"
+
+
+# -- bench ---------------------------------------------------------------------------------------------------
+
+
+def test_a_bench_needs_an_outbox(database):
+    result = CliRunner().invoke(main, ["bench", "outbox", database], prog_name="leveret")
+    assert result.exit_code == 1
+    assert "there is no table leveret_outbox; create it with 'leveret outbox install'" in result.output
+
+
+def test_a_bench_says_that_no_broker_publishes(database, installed, broker, monkeypatch):
+    monkeypatch.setattr("leveret.router.cli.bench_outbox.STALLED", 0.1)
+    result = broker.run("bench", "outbox", database, "--rows", "10")
+    assert result.exit_code == 1
+    assert "0 of 10 rows have arrived: does a broker publish from the outbox?" in result.output
