@@ -1,5 +1,7 @@
 """The task that publishes from an outbox: its connection, what wakes it, and what holds it back."""
 
+import sys
+
 import psycopg
 import pytest
 import structlog
@@ -15,6 +17,7 @@ from leveret.router.server.outbox_picker import run_outboxes
 from leveret.router.settings import OutboxSettings, Settings
 from leveret.router.transactional_outbox.maintenance import install, retry
 from tests.postgresql import PostgresPair
+from tests.router.server.process import leveret
 from tests.router.server.server import Server
 
 PATIENCE = 30  # seconds on a busy machine
@@ -262,3 +265,22 @@ async def test_the_rows_are_counted(start, database, monkeypatch):
     await application.insert("a", key="missing")
     state = await application.until_state(lambda state: state.rows_failed == 1)
     assert (state.rows_waiting, state.oldest) == (0, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_broker_without_an_outbox_does_not_load_psycopg(tmp_path, database):
+    with psycopg.connect(database) as connection:
+        install(connection)
+    url = "outbox.databases=" + database
+    for options, loaded in (((), False), (("--set", url), True)):
+        async with leveret(tmp_path, *options) as broker:
+            client = await (await broker.connect()).login()
+            await client.call(m.QueueDeclare("q"), m.QueueDeclareOk)
+            if loaded:
+                with psycopg.connect(database) as connection:
+                    connection.execute("INSERT INTO leveret_outbox (routing_key) VALUES ('q')")
+                await client.call(m.BasicConsume("q", no_ack=True), m.BasicConsumeOk)
+                await bodies(client, 1)
+            maps = await trio.Path(f"/proc/{broker.process.pid}/maps").read_text()
+            assert ("psycopg" in maps) is loaded
+            assert await broker.stop() == 0
