@@ -47,8 +47,8 @@ ONE_TURN = (
 )
 REPLYING = (
     "Each turn answers the other client, so that a read without waiting finds nothing: a turn is one wait, "
-    "one read, one write and a pass of Trio's loop. Serving the other client in the same turn was tried: no "
-    "better in the median."
+    "one read, one write and a pass of Trio's loop, which takes a fifth of its 60 µs. Serving the other "
+    "client in the same turn was tried: no better in the median."
 )
 OVERTAKEN = (
     "As with automatic ack, and a turn more for each ack. The ack makes the write to the journal "
@@ -61,8 +61,8 @@ COPYING = (
     "use both cores. More needs threads for large bodies."
 )
 STARTING = (
-    "Imports, for nearly all of it: code that attrs and dataclasses generate is compiled at every "
-    "start. A start takes CPU time, so a busy machine shows in it."
+    "Imports, for nearly all of it: a third of them is Trio and attrs, which compiles the classes of Trio at "
+    "every start. A start takes CPU time, so a busy machine shows in it."
 )
 READING = (
     "Four fifths of the core's time go to frames and properties of which each has its own length, so that "
@@ -74,8 +74,8 @@ WRITING = (
     "so that little can be done for several at once."
 )
 GREETING = (
-    "No hot spot: some 1,900 calls, two tasks, five writes and two log lines for each connection, all in one "
-    "thread. Logging is a twentieth of it, the login less."
+    "No hot spot: some 1,800 calls, nine steps of tasks, five writes and two log lines for each connection, "
+    "all in one thread. Trio is a fifth of it, logging a twentieth, the login less."
 )
 APPENDING = (
     "The main thread takes 4 µs for a message, and is all that counts on a quiet machine; RabbitMQ's process "

@@ -1,13 +1,13 @@
 """State of one transactional outbox, for the management API and metrics."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 OutboxPhase = Literal["connecting", "waiting", "running", "blocked", "failing"]
 
 
-@dataclass(slots=True)
-class OutboxState:
+class OutboxState(Struct):
     """The state of one outbox; ``database`` names it without a password.
 
     ``waiting``: another broker publishes from this outbox. ``blocked``: alarms block publishers.

@@ -1,6 +1,6 @@
 """API of transactional outboxes. RabbitMQ has no such path."""
 
-from dataclasses import asdict
+from msgspec.structs import asdict
 
 from leveret.protocol.http import Response
 from leveret.router.management.access import monitor

@@ -158,3 +158,25 @@ try:
 except SystemExit:
     print(json.dumps(sorted(sys.modules)))
 """
+
+
+def test_a_start_compiles_few_dataclasses():
+    """Each takes 70 to 270 us of every start, and the class of a Struct 8 us."""
+    done = subprocess.run([sys.executable, "-c", DATACLASSES], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["leveret.protocol.amqp.properties"]
+
+
+DATACLASSES = """
+import json, sys
+import leveret.router.cli.serve, leveret.router.server.main
+found = [
+    name
+    for name, module in sys.modules.items()
+    if name.startswith("leveret.")
+    and any(
+        isinstance(each, type) and each.__module__ == name and "__dataclass_fields__" in vars(each)
+        for each in vars(module).values()
+    )
+]
+print(json.dumps(found))
+"""
