@@ -103,8 +103,7 @@ class PostgresFiles:
         if descriptor < FIRST_DESCRIPTOR:
             self._disk.write(descriptor, data, offset)
             return
-        unsynced = self._unsynced.setdefault(self._open[descriptor], [])
-        unsynced.extend((offset + start, piece) for start, piece in tables.pieces(data))
+        self._unsynced.setdefault(self._open[descriptor], []).append((offset, data))
 
     def sync(self, descriptor: int) -> None:
         if descriptor < FIRST_DESCRIPTOR:
@@ -166,7 +165,7 @@ class PostgresFiles:
         else:
             file = StoredFile(name, None, self._shard)
             before = [file.delete()]
-        inserts = [file.insert(self._next_version(), *piece) for piece in tables.pieces(data)]
+        inserts = [file.insert(self._next_version(), *piece) for piece in tables.rows([(0, data)])]
         self._append.commit([*before, *inserts])
         old = self._files.get(name)
         self._files[name] = file
@@ -224,7 +223,7 @@ class PostgresFiles:
             file = self._files.get(name)
             if file is None:
                 continue  # removed meanwhile
-            for start, piece in each:
+            for start, piece in tables.rows(each):
                 if size and not whole and size + len(piece) > tables.ROW:
                     self._append.commit(statements)
                     statements, size = [], 0
