@@ -43,6 +43,10 @@ class LockedError(AppendError):
     """A table is in use, such as by pg_dump, so nothing was done."""
 
 
+class MissingTableError(AppendError):
+    """A table does not exist, so nothing was done."""
+
+
 class Turns:
     """A lock that its waiting threads get in the order of their arrival."""
 
@@ -190,6 +194,8 @@ class AppendSession:
             return
         if isinstance(error, errors.LockNotAvailable):
             raise LockedError(text_of(error)) from None
+        if isinstance(error, errors.UndefinedTable):
+            raise MissingTableError(text_of(error)) from None
         if isinstance(error, errors.ReadOnlySqlTransaction):
             self._drop()  # the server has become a standby: the next session may find the primary
         raise AppendError(f"{self._location} has refused a commit: {text_of(error)}") from None

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leveret.router.postgresql import tables
-from leveret.router.postgresql.append import AppendSession, LockedError
+from leveret.router.postgresql.append import AppendSession, LockedError, MissingTableError
 from leveret.router.postgresql.location import Statement
 from leveret.router.postgresql.metadata import PostgresMetadata
 from leveret.router.postgresql.reading import ReadSession
@@ -103,7 +103,8 @@ class PostgresFiles:
         if descriptor < FIRST_DESCRIPTOR:
             self._disk.write(descriptor, data, offset)
             return
-        self._unsynced.setdefault(self._open[descriptor], []).append((offset, data))
+        unsynced = self._unsynced.setdefault(self._open[descriptor], [])
+        unsynced.extend((offset + start, piece) for start, piece in tables.pieces(data))
 
     def sync(self, descriptor: int) -> None:
         if descriptor < FIRST_DESCRIPTOR:
@@ -165,7 +166,7 @@ class PostgresFiles:
         else:
             file = StoredFile(name, None, self._shard)
             before = [file.delete()]
-        inserts = [file.insert(self._next_version(), *piece) for piece in tables.rows([(0, data)])]
+        inserts = [file.insert(self._next_version(), *piece) for piece in tables.pieces(data)]
         self._append.commit([*before, *inserts])
         old = self._files.get(name)
         self._files[name] = file
@@ -184,13 +185,14 @@ class PostgresFiles:
         file = self._files.get(name)
         if file is None:
             return
+        # First: if the outcome of the removal is unknown, no other commit may need the table.
+        self._unsynced.pop(name, None)
         if file.table is None:
             self._append.commit([file.delete()])
         else:
             self._drop(file.table)
         del self._files[name]
         self._sizes.pop(name, None)
-        self._unsynced.pop(name, None)
 
     def sync_directory(self, directory: Path) -> None:
         """Nothing to do: the names are committed with the tables."""
@@ -223,7 +225,7 @@ class PostgresFiles:
             file = self._files.get(name)
             if file is None:
                 continue  # removed meanwhile
-            for start, piece in tables.rows(each):
+            for start, piece in each:
                 if size and not whole and size + len(piece) > tables.ROW:
                     self._append.commit(statements)
                     statements, size = [], 0
@@ -253,6 +255,8 @@ class PostgresFiles:
                 self._append.commit(tables.drop(table))
             except LockedError:
                 self._again = now + AGAIN
+            except MissingTableError:  # dropped by an attempt whose outcome was unknown
+                self._in_use.discard(table)
             else:
                 self._in_use.discard(table)
 
