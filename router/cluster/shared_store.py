@@ -38,8 +38,6 @@ class ObservedStore(Protocol):
     def standbys(self) -> tuple[str, ...]:
         """Return the names of the other brokers that observe the store. Raises SharedStoreError."""
 
-    def close(self) -> None: ...
-
 
 class Ownership(Protocol):
     """The store as its owner uses it, in the thread of the store's writer."""

@@ -39,6 +39,7 @@ class ClusterStore:
         from leveret.router.postgresql.membership import StoreObserver  # noqa: PLC0415 - needs psycopg
 
         self._observer = StoreObserver(self._location, self.node)
+        self._backend: PostgresBackend | None = None
         self._ownership: StoreOwnership | None = None
         if must_answer:
             self._location.open(f"leveret start {self.node}").close()
@@ -57,18 +58,26 @@ class ClusterStore:
         """Return the names of the other brokers that observe the store. Raises SharedStoreError."""
         return self._observer.standbys()
 
-    def take_over(self, broker: Broker) -> StoreService:
-        """Take over the store from the owner of the position that was observed last; restore the broker.
+    def take_over(self) -> None:
+        """Take over the store from the owner of the position that was observed last, and keep the lease.
 
-        Raises TakeOverError if another broker owns the store, and StorageError; the broker is unchanged then.
-        Later failures are OSError, MetadataError, DamageError, FormatError and DeposedError.
+        May block for as long as PostgreSQL waits for its standby. Raises TakeOverError if another broker owns
+        the store, and StorageError.
         """
         from leveret.router.postgresql.membership import StoreOwnership, take_over  # noqa: PLC0415 - as above
 
         backend = take_over(self._location, self._observer.newest, self.node, self.advertise)
         self._ownership = StoreOwnership(backend)
-        with _renewing(backend):
-            return StoreService(broker, backend)
+        self._backend = backend
+
+    def restore(self, broker: Broker) -> StoreService:
+        """Restore the broker from the store, after ``take_over``.
+
+        Raises OSError, StorageError, MetadataError, DamageError, FormatError and DeposedError.
+        """
+        assert self._backend is not None
+        with _renewing(self._backend):
+            return StoreService(broker, self._backend)
 
     def secret(self) -> bytes:
         """Return the secret of the cluster. Raises SharedStoreError."""
@@ -77,10 +86,6 @@ class ClusterStore:
     def abandon(self) -> None:
         """Give up the store that another broker has taken over, without writing to it."""
         self.ownership.abandon()
-
-    def close(self) -> None:
-        """Close the connection for observations."""
-        self._observer.close()
 
 
 @contextmanager

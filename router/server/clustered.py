@@ -71,6 +71,7 @@ class ClusteredBroker:
     async def run(self, signals: AsyncIterator[int], announce: Callable[[str], None]) -> None:
         """Run until a signal. Raises StartupError, StartAnew, or StoreFailed."""
         store: StoreService | None = None
+        failure: main.StartupError | main.StartAnew | None = None
         await self.monitor.check()
         await main.open_endpoints(self.endpoints)
         async with trio.open_nursery() as nursery:
@@ -79,28 +80,35 @@ class ClusteredBroker:
             log_start(self.broker, self.endpoints.all)
             with trio.CancelScope() as running:
                 nursery.start_soon(self._stop_on_signal, signals, running)
-                store, secret = await self._take_over()
-                self._start_serving(nursery, store, secret)
-                nursery.start_soon(main.cancel_after, store.broken, running)
-                await self._member.keep_lease(self._shared.ownership, store.interject)
-            deposed = store is not None and (store.deposed or not running.cancel_called)
+                try:
+                    store, secret = await self._take_over()
+                except (main.StartupError, main.StartAnew) as error:
+                    failure = error
+                else:
+                    self._start_serving(nursery, store, secret)
+                    nursery.start_soon(main.cancel_after, store.broken, running)
+                    await self._member.keep_lease(self._shared.ownership, store.interject)
+            if store is not None and (store.deposed or not running.cancel_called):
+                failure = main.StartAnew(DEPOSED)
             self.gateway.relay.close()
             self.outboxes.stop()
-            if deposed:
-                await self._leave()
-            else:
+            if failure is None:
                 await main.shut_down(self.driver, self.endpoints, self.accepting, store)
+            else:
+                self._log.warning(
+                    "this broker gives up the store", reason=str(failure), epoch=self.state.epoch
+                )
+                await self._leave(str(failure))
             nursery.cancel_scope.cancel()
-        if deposed:
-            raise main.StartAnew(DEPOSED)
+        if failure is not None:
+            raise failure
         if store is not None and store.broken.is_set():
             raise main.StoreFailed(main.STORE_FAILED)
 
-    async def _leave(self) -> None:
+    async def _leave(self, reason: str) -> None:
         """Disconnect all clients; write nothing, since the store belongs to another broker."""
-        self._log.warning("this broker is deposed", reason=DEPOSED, epoch=self.state.epoch)
         self.gateway.follow(None)
-        disconnect(self.driver, DEPOSED)
+        disconnect(self.driver, reason)
         with trio.move_on_after(LEAVE):
             await self.accepting.stop()
             self.endpoints.stop()
@@ -134,7 +142,8 @@ class ClusteredBroker:
             self.state.role = ClusterRole.TAKING_OVER
             self._log.info("taking over", epoch=seen.epoch + 1, position=seen.position)
             try:
-                return self._open()
+                await trio.to_thread.run_sync(self._shared.take_over, abandon_on_cancel=True)
+                return self._restore()
             except TakeOverError as error:
                 self._log.info("the store was not taken over", reason=str(error))
             except StorageError as error:
@@ -142,20 +151,20 @@ class ClusteredBroker:
             self.state.role = ClusterRole.STANDBY
             await trio.sleep(RETRY)
 
-    def _open(self) -> tuple[StoreService, bytes]:
-        """Take over the store and restore the broker from it. The event loop waits meanwhile.
+    def _restore(self) -> tuple[StoreService, bytes]:
+        """Restore the broker from the store that was taken over. The event loop waits meanwhile.
 
-        Raises TakeOverError, StorageError, StartupError, and StartAnew.
+        Raises StartupError, and StartAnew.
         """
         began = time.monotonic()
         self.driver.begin("taking over")
         try:
-            store = self._shared.take_over(self.broker)
+            store = self._shared.restore(self.broker)
             main.populate(self.broker, users_lost=bool(store.restored.bad.of("users")))
             secret = self._shared.secret()
         except (MetadataError, DamageError, FormatError) as error:
             raise main.StartupError(str(error)) from None
-        except (OSError, DeposedError, SharedStoreError) as error:
+        except (OSError, StorageError, DeposedError, SharedStoreError) as error:
             raise main.StartAnew(f"the take-over has failed: {error}") from None
         self.driver.end()
         self._log.info("taken over", seconds=round(time.monotonic() - began, 3))
@@ -184,7 +193,4 @@ async def serve_clustered(settings: Settings, *, announce: Callable[[str], None]
             shared = ClusterStore(settings, must_answer=main.STARTED_ANEW not in os.environ)
         except StorageError as error:
             raise main.StartupError(str(error)) from None
-        try:
-            await ClusteredBroker(settings, shared, at_start).run(signals, announce)
-        finally:
-            shared.close()
+        await ClusteredBroker(settings, shared, at_start).run(signals, announce)

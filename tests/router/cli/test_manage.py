@@ -197,6 +197,15 @@ def test_content_that_was_set_aside_stands_out():
     assert len(node_lines({"name": "n", "running": True, "leveret_set_aside": counts})) == 1
 
 
+def test_status_shows_the_cluster_and_warns_of_missing_standbys():
+    cluster = {"node": "a", "role": "active", "epoch": 4, "last_commit_age_seconds": 0.25, "standbys": ["b"]}
+    node = {"name": "n", "running": True, "leveret_cluster": cluster}
+    start = "cluster: a is active since take-over 4, last commit 0.2 s ago, standby "
+    assert node_lines(node)[1] == f"{start}b"
+    cluster["standbys"] = []
+    assert node_lines(node)[1] == f"{start}none: no other broker can take over"
+
+
 def test_an_overview_of_an_empty_broker():
     assert lines({"rabbitmq_version": "3.10"})[:2] == [
         "RabbitMQ 3.10, cluster ",

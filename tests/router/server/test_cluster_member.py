@@ -43,9 +43,6 @@ class FakeStore:
     def standbys(self) -> tuple[str, ...]:
         return self.names
 
-    def close(self) -> None:
-        raise AssertionError("a member does not close its store")
-
 
 @dataclass
 class FakeOwnership:

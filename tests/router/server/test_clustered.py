@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pika
 import pytest
+import stomp as stomp_client
 import trio
+import urllib3
 
 from leveret.protocol.amqp import methods as m
 from tests.postgresql import database, free_port, postgresql  # noqa: F401 - fixtures
-from tests.router.server.client import Closed
+from tests.router.server.client import Client, Closed
 from tests.router.server.process import Leveret, leveret
-from tests.router.server.web import Browser
+from tests.router.server.web import Browser, open_page
 
 BASIC = "Basic " + base64.b64encode(b"app:app").decode()
 APP = {"user": "app", "password": "app"}
@@ -24,7 +26,7 @@ PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
 @asynccontextmanager
-async def member(directory: Path, url: str, node: str) -> AsyncIterator[Leveret]:
+async def member(directory: Path, url: str, node: str, *options: str) -> AsyncIterator[Leveret]:
     """A broker of the cluster, with the user ``app``. Its ports stay the same when it starts anew."""
     port = free_port()
     place = directory / node
@@ -32,7 +34,7 @@ async def member(directory: Path, url: str, node: str) -> AsyncIterator[Leveret]
     user = ("--set", "default_user=app", "--set", "default_pass=app")
     name = ("--node", node, "--advertise", f"127.0.0.1:{port}")
     listen = ("--set", f"listen.amqp=127.0.0.1:{port}", "--set", f"listen.http=127.0.0.1:{free_port()}")
-    async with leveret(place, "--store", url, *name, *listen, *user) as broker:
+    async with leveret(place, "--store", url, *name, *listen, *user, *options) as broker:
         yield broker
 
 
@@ -145,6 +147,41 @@ async def test_api_and_metrics_show_both_brokers(pair):
     assert b"leveret_cluster_standby_ready 1.0\n" in standby
     assert [await status(a, path) for path in ("/health", "/ready", "/health/active")] == [200, 200, 200]
     assert [await status(b, path) for path in ("/health", "/ready", "/health/active")] == [200, 503, 503]
+
+
+async def test_clients_of_every_protocol_may_connect_to_the_standby(tmp_path, database):  # noqa: F811
+    stomp = free_port()
+    async with member(tmp_path, database, "a") as a:
+        await until_active(a)
+        async with member(tmp_path, database, "b", "--stomp", f"127.0.0.1:{stomp}") as b:
+            await trio.to_thread.run_sync(publish, b, "q", 1)
+            await trio.to_thread.run_sync(send_by_stomp, stomp, "q")
+            page = await open_page((await browser(b)).stream, "/ws/amqp", Sec_WebSocket_Protocol="amqp")
+            client = await Client(page).login(**APP)
+            assert await client.count("q") == 2
+            port = (await browser(b)).stream.socket.getpeername()[1]
+            url = f"http://app:app@127.0.0.1:{port}/api/connections"
+            shown = json.loads(await trio.to_thread.run_sync(fetch, url))
+            assert [each["peer_host"] for each in shown] == ["127.0.0.1"]
+            assert [each["port"] for each in shown] == [port]  # of the standby, which the page has reached
+            assert await b.stop() == 0
+        assert await status(a, "/health/active") == 200
+
+
+def send_by_stomp(port: int, queue: str) -> None:
+    """Send a message with stomp.py, and wait for its receipt."""
+    connection = stomp_client.Connection([("127.0.0.1", port)])
+    connection.connect("app", "app", wait=True)
+    receipts = stomp_client.listener.WaitingListener("sent")
+    connection.set_listener("receipts", receipts)
+    connection.send(f"/amq/queue/{queue}", "hello", receipt="sent", persistent="true")
+    receipts.wait_on_receipt()
+    connection.disconnect()
+
+
+def fetch(url: str) -> bytes:
+    """Get a page with urllib."""
+    return urllib3.request("GET", url, headers={"Authorization": BASIC}, retries=False).data
 
 
 async def test_guest_may_log_in_at_neither_address_of_another_machine(pair):
