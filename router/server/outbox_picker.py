@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 DATABASE = "leveret.router.transactional_outbox.database"  # imports psycopg, which takes 100 ms
 FIRST_RETRY, LAST_RETRY = 0.1, 10.0  # seconds until a lost connection is made again: doubled each time
 HELD_RETRY = 1.0  # seconds until the outbox of another broker is tried again
-COUNT_INTERVAL = 5.0  # seconds between two counts of the rows
+COUNT_INTERVAL = 5.0  # seconds between two counts of the rows,
+COUNT_SHARE = 20  # and at least so many times as long as a count takes
 BATCH_BYTES = 4 << 20  # of bodies and properties that are read at a time
 
 Result = TypeVar("Result")
@@ -182,7 +183,8 @@ class OutboxPicker:
     async def _idle(self, database: "OutboxDatabase") -> None:
         """Wait for a notification, at most for the poll interval."""
         if not database.notified:
-            with trio.move_on_after(self._settings.poll_interval / 1000) as waiting:
+            longest = self._settings.poll_interval / 1000
+            with trio.move_on_after(min(longest, database.full_read_in or longest)) as waiting:
                 await trio.lowlevel.wait_readable(database.fileno())
             if waiting.cancelled_caught:
                 await _in_thread(database.retry_due)
@@ -191,8 +193,10 @@ class OutboxPicker:
 
     async def _count(self, database: "OutboxDatabase") -> None:
         """Count the rows for metrics."""
-        self._count_at = trio.current_time() + COUNT_INTERVAL
+        began = trio.current_time()
         counts = await _in_thread(database.count)
+        took = trio.current_time() - began
+        self._count_at = began + max(COUNT_INTERVAL, COUNT_SHARE * took)
         state = self.state
         state.rows_waiting, state.rows_failed, state.oldest = counts.waiting, counts.failed, counts.oldest
 

@@ -8,6 +8,7 @@ committed has a higher id, so it is never read before that one. A transaction th
 its rows are read when they are visible, however many rows with higher ids have been deleted by then.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -23,8 +24,13 @@ from leveret.router.transactional_outbox.connection import (
     find_outbox,
     must_be_current,
 )
+from leveret.router.transactional_outbox.read_bound import ReadBound
 from leveret.router.transactional_outbox.rows import PROPERTIES_MAX, BatchResult, FailedRow, OutboxRow
 
+SLOW_READ = 0.02  # seconds; after a read that took longer, others begin behind the rows that were read,
+FULL_READ_INTERVAL = 1.0  # for so many seconds,
+FULL_READ_SHARE = 20  # and for so many times the time that the read took
+FIRST_ID = -(2**63)  # an application may choose ids
 COUNTED = 100_000  # rows that are counted at most, since that takes time
 LONGEST_RETRY = 60  # seconds
 ERROR_MAX = 1000  # characters
@@ -38,7 +44,7 @@ _READ = """
 WITH waiting AS (
     SELECT id, message_id, virtual_host, exchange, routing_key, mandatory, properties::text AS properties,
            body, body_text, coalesce(octet_length(body), octet_length(body_text), 0) AS size
-    FROM leveret_outbox WHERE failed_at IS NULL ORDER BY id LIMIT %(rows)s
+    FROM leveret_outbox WHERE failed_at IS NULL AND id > %(bound)s ORDER BY id LIMIT %(rows)s
 ), measured AS (
     SELECT *, sum(size + octet_length(properties)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING)
               - size - octet_length(properties) AS before
@@ -46,8 +52,13 @@ WITH waiting AS (
 )
 SELECT id, message_id, virtual_host, exchange, routing_key, mandatory,
        CASE WHEN octet_length(properties) <= %(properties)s THEN properties END,
-       CASE WHEN size <= %(largest)s THEN coalesce(body, convert_to(body_text, 'UTF8'), '') END, size
-FROM measured WHERE before < %(bytes)s ORDER BY id
+       CASE WHEN size <= %(largest)s THEN coalesce(body, convert_to(body_text, 'UTF8'), '') END, size,
+       xmin, xmax
+FROM measured, (
+    SELECT pg_snapshot_xmin(taken)::text::bigint AS xmin, pg_snapshot_xmax(taken)::text::bigint AS xmax
+    FROM pg_current_snapshot() AS taken
+) AS snapshot
+WHERE before < %(bytes)s ORDER BY id
 """
 _DELETE = """
 DELETE FROM leveret_outbox AS row USING unnest(%s::bigint[], %s::uuid[]) AS done(id, message_id)
@@ -95,6 +106,8 @@ class OutboxDatabase:
         self._store, self._process = store.hex()[:16], process.hex()[:8]
         self._connection: Connection | None = None
         self._lock = Lock()
+        self._bound = ReadBound()
+        self._full_at = 0.0  # when rows are read from the first id on again, in seconds
         self.notified = False  # rows were inserted since the last read began
 
     def open(self) -> bytes:
@@ -105,6 +118,8 @@ class OutboxDatabase:
             installed = must_be_current(find_outbox(connection))
             if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
                 raise OutboxError("the server is a standby, which takes no changes; name the primary")
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                raise OutboxError("the database has the encoding SQL_ASCII, in which texts may be anything")
             connection.add_notify_handler(self._notice)
             connection.execute("LISTEN leveret_outbox")
             # Statistics of a table that is full and empty in turn are often wrong; a scan of a backlog for
@@ -142,10 +157,24 @@ class OutboxDatabase:
         """Return the next waiting rows: at most ``rows``, and about ``size`` bytes. Bodies larger than
         ``largest`` bytes are not read. Raises OutboxError.
         """
+        began = time.monotonic()
+        full = began >= self._full_at
         limits = {"rows": rows, "bytes": size, "largest": largest, "properties": PROPERTIES_MAX}
+        limits["bound"] = FIRST_ID if full else self._bound.id
         self.notified = False
         with self._using() as connection, connection.cursor(binary=True) as cursor:
-            return [OutboxRow(*row) for row in cursor.execute(_READ, limits)]
+            found = cursor.execute(_READ, limits).fetchall()
+        if full and (took := time.monotonic() - began) > SLOW_READ:
+            self._full_at = began + max(FULL_READ_INTERVAL, FULL_READ_SHARE * took)
+        if found:
+            xmin, xmax = found[-1][-2:]
+            self._bound.advance(xmin, xmax, [row[0] for row in found])
+        return [OutboxRow(*row[:-2]) for row in found]
+
+    @property
+    def full_read_in(self) -> float:
+        """The seconds until rows may be read whose ids are below the last bound: rows that are retried."""
+        return max(0.0, self._full_at - time.monotonic())
 
     def settle(self, result: BatchResult) -> None:
         """Delete published rows, and mark failed ones. Raises OutboxError."""

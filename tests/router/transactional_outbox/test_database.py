@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leveret.router.transactional_outbox import database as module
 from leveret.router.transactional_outbox.connection import OutboxError, connect, describe
 from leveret.router.transactional_outbox.database import OutboxDatabase
 from leveret.router.transactional_outbox.maintenance import install, report, retry, uninstall
@@ -82,10 +83,19 @@ STEPS = st.lists(
 )
 
 
+@pytest.fixture(params=[False, True], ids=["from the first id on", "from the bound on"])
+def bounded(request, monkeypatch):
+    """With the bound, only the first read begins at the first id."""
+    if request.param:
+        monkeypatch.setattr(module, "SLOW_READ", -1)
+        monkeypatch.setattr(module, "FULL_READ_INTERVAL", 1e9)
+
+
+@pytest.mark.usefixtures("bounded", "application")
 @given(STEPS, st.integers(1, 4))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_row_is_lost_or_read_before_one_that_was_committed_before_its_insertion(
-    database, application, opened, steps, rows
+    database, opened, steps, rows
 ):
     """Four transactions that overlap in any way; rows are read at any time, few at a time."""
     numbers = count()
@@ -121,7 +131,8 @@ def test_no_row_is_lost_or_read_before_one_that_was_committed_before_its_inserti
         assert all(places[earlier] < places[name] for earlier in before[name])
 
 
-def test_rows_of_concurrent_writers_are_read_in_the_order_of_each(database, application, opened):
+@pytest.mark.usefixtures("bounded", "application")
+def test_rows_of_concurrent_writers_are_read_in_the_order_of_each(database, opened):
     """Threads insert while rows are read; each thread commits some rows at a time."""
 
     def write(writer):
@@ -142,6 +153,37 @@ def test_rows_of_concurrent_writers_are_read_in_the_order_of_each(database, appl
         assert [name for name in taken if name.startswith(f"{writer}:")] == [
             f"{writer}:{n}" for n in range(100)
         ]
+
+
+def test_rows_below_the_bound_are_found_by_the_next_full_read(application, opened, monkeypatch):
+    monkeypatch.setattr(module, "SLOW_READ", -1)
+    insert(application, "retried")
+    fail(opened)
+    for name in "abcd":
+        insert(application, name)
+        assert take(opened) == [name]
+    assert opened._bound.id > 1
+    retry(application, None)
+    insert(application, "next")
+    assert take(opened) == ["next"]
+    assert 0 < opened.full_read_in <= 1
+    monkeypatch.setattr(opened, "_full_at", 0)
+    assert take(opened) == ["retried"]
+
+
+def test_an_open_transaction_does_not_make_reads_slower_and_slower(
+    database, application, opened, monkeypatch
+):
+    """Rows that were deleted since it began stay in the table: reads begin behind them."""
+    monkeypatch.setattr(module, "SLOW_READ", -1)
+    monkeypatch.setattr(module, "FULL_READ_INTERVAL", 1e9)
+    with psycopg.connect(database) as old:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("SELECT FROM leveret_outbox")
+        for number in range(50):
+            insert(application, str(number))
+            assert take(opened) == [str(number)]
+        assert opened._bound.id >= 45
 
 
 # -- what is read --------------------------------------------------------------------------------------------
@@ -365,6 +407,20 @@ def test_a_broker_refuses_a_table_that_it_does_not_know(database, application, s
     application.execute(statement.replace("0" * 36, "00000000-0000-0000-0000-000000000000"))
     with pytest.raises(OutboxError, match=error):
         OutboxDatabase(database, store=STORE, process=STORE).open()
+
+
+def test_a_database_without_an_encoding_is_refused(postgresql):
+    """Its texts may hold any bytes, which psycopg cannot decode."""
+    name = f"ascii_{secrets.token_hex(4)}"
+    postgresql.primary.execute(f"CREATE DATABASE {name} ENCODING SQL_ASCII TEMPLATE template0")
+    try:
+        connection = postgresql.primary.connect(name)
+        install(connection)
+        connection.close()
+        with pytest.raises(OutboxError, match="the database has the encoding SQL_ASCII"):
+            OutboxDatabase(postgresql.primary.dsn(name), store=STORE, process=STORE).open()
+    finally:
+        postgresql.primary.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_an_application_needs_the_right_to_insert_alone(database, application):
