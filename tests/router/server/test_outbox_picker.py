@@ -267,6 +267,49 @@ async def test_the_rows_are_counted(start, database, monkeypatch):
     assert (state.rows_waiting, state.oldest) == (0, None)
 
 
+async def test_after_a_fail_over_the_standby_is_published_from(start, postgresql_pair, monkeypatch):
+    """The URL names both servers. Rows that were published before are not published again."""
+    monkeypatch.setattr(outbox_picker, "LAST_RETRY", 0.1)
+    primary, standby = postgresql_pair.primary, postgresql_pair.standby
+    url = (
+        f"postgresql://leveret@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/postgres"
+        "?target_session_attrs=read-write"
+    )
+    application = start(url)
+    client = await application.consumer()
+    await application.insert("a", "b")
+    assert await bodies(client, 2) == ["a", "b"]
+    await trio.to_thread.run_sync(primary.kill)
+    await trio.to_thread.run_sync(standby.promote)
+    with trio.fail_after(PATIENCE):
+        while True:
+            try:
+                await application.insert("c")
+                break
+            except psycopg.OperationalError:  # the standby is not promoted yet
+                await trio.sleep(0.05)
+    assert await bodies(client, 1) == ["c"]
+    await application.until_empty()
+
+
+async def test_a_broker_stops_in_time_while_the_server_hangs(tmp_path, postgresql_pair):
+    url = postgresql_pair.primary.dsn()
+    with psycopg.connect(url) as connection:
+        install(connection)
+        connection.execute("INSERT INTO leveret_outbox (routing_key) VALUES ('q')")
+    options = ("--set", f"outbox.databases={url}", "--set", "outbox.poll_interval=10")
+    async with leveret(tmp_path, *options) as broker:
+        client = await (await broker.connect()).login()
+        await client.call(m.QueueDeclare("q"), m.QueueDeclareOk)
+        await client.close()
+        postgresql_pair.primary.pause()
+        try:
+            with trio.fail_after(10):
+                assert await broker.stop() == 0
+        finally:
+            postgresql_pair.primary.resume()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_a_broker_without_an_outbox_does_not_load_psycopg(tmp_path, database):
     with psycopg.connect(database) as connection:
