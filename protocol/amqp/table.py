@@ -29,6 +29,12 @@ class Long(int):
     __slots__ = ()
 
 
+class EncodedTable(bytes):
+    """A well-formed table, with its length, that ``encode_table`` copies."""
+
+    __slots__ = ()
+
+
 class Remove(Enum):
     """The type of ``REMOVE``, which marks an entry that ``splice_table`` drops."""
 
@@ -390,4 +396,5 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     Decimal: _encode_decimal,
     Timestamp: _encode_timestamp,
     type(None): lambda _: b"V",
+    EncodedTable: lambda value: b"F" + value,
 }

@@ -2,6 +2,7 @@
 
 import pytest
 
+from leveret.protocol.amqp import table
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import NotFound
@@ -106,6 +107,37 @@ def test_a_copy_of_a_delivery_has_the_bcc_keys(node, client):
     (_, delivery, _) = seen(node)[1]
     assert delivery["routing_keys"] == ["q", "c", "hidden"]
     assert delivery["properties"] == {"headers": {"CC": ["c"]}}
+
+
+FLAT = {f"header {number}": number for number in range(1000)} | {"text": "t", "none": None, "float": 1.5}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [FLAT, FLAT | {"table": {"a": [1]}}, FLAT | {"CC": ["c"]}, FLAT | {"empty": {}}],
+    ids=["flat", "nested", "CC", "an empty table"],
+)
+def test_large_headers_are_copied_as_they_are(node, client, headers):
+    node.queue("q")
+    client.publish("body", "q", headers=headers, type="t", priority=3)
+    client.consume("q")
+    node.settle()
+    publish, delivery = seen(node)
+    for _, copied, body in (publish, delivery):
+        assert copied["properties"] == {"headers": headers, "type": "t", "priority": 3}
+        assert copied["routing_keys"] == ["q", *headers.get("CC", ())]
+        assert body == b"body"
+
+
+def test_large_headers_without_nested_tables_are_not_decoded_for_a_copy(node, client, monkeypatch):
+    node.queue("q")
+    message = Message.build("", "q", Properties(headers=FLAT, type="t"), b"body")
+    monkeypatch.setattr(table, "_table", lambda *_: pytest.fail("a table was decoded"))
+    client.session.publish(message)
+    client.consume("q")
+    node.settle()
+    monkeypatch.undo()
+    assert [headers["properties"]["headers"] for _, headers, _ in seen(node)] == [FLAT, FLAT]
 
 
 def test_a_message_that_is_asked_for_is_a_delivery_too(node, client):
