@@ -142,7 +142,7 @@ def test_after_frames_that_do_not_fit_a_message_has_no_further_buffer():
     assert before
     fed.feed(whole[cut:], 5000)
     assert fed.buffered == before
-    assert [type(command).__name__ for _, command in fed.commands] == ["Heartbeat", "Message"]
+    assert [type(command).__name__ for _, command in fed.commands] == ["Heartbeat", "ParsedMessage"]
 
 
 @pytest.mark.parametrize("cut", [20_000, 20_001, 24_000, 5 * (PIECE + 8)])
