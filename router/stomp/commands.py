@@ -7,7 +7,7 @@ Sources: STOMP 1.2, "Client Frames"; RabbitMQ, "STOMP Plugin", and its texts.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from leveret.protocol.amqp.message import Message, pack_frames, pack_route
@@ -68,15 +68,15 @@ def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | Non
 
 
 def _answer(
-    conversation: Conversation, frame: Frame, changes: TopologyChanges, receipts: Sequence[str] | None
+    conversation: Conversation, frame: Frame, changes: TopologyChanges, receipts: bytearray | None
 ) -> None:
     """Send the receipt of a frame when ``changes`` are on disk. If the frame has committed a transaction, the
     receipts of the transaction (``receipts``) are sent first.
     """
     if receipts is not None or changes:
         conversation.hold_replies()
-    for receipt in receipts or ():
-        conversation.send_receipt(receipt)
+    if receipts:
+        conversation.write_reply(bytes(receipts))
     wanted = frame.headers.get("receipt")
     if wanted is not None and frame.command != "SEND":  # that one waits for its confirm
         conversation.send_receipt(wanted)
@@ -307,28 +307,26 @@ def begin(conversation: Conversation, frame: Frame) -> None:
     transactions[name] = StompTransaction()
 
 
-def commit(conversation: Conversation, frame: Frame) -> Sequence[str]:
-    """Execute all frames of a transaction together; return the receipts of its SEND frames.
+def commit(conversation: Conversation, frame: Frame) -> bytearray:
+    """Execute all frames of a transaction together; return the RECEIPT frames for its SEND frames.
 
     Raises StompError if there is no transaction of that name, and the errors of its frames; after an error no
     frame has an effect. STOMP 1.2, "COMMIT".
     """
     frames = _transaction(conversation, frame).frames
     del conversation.transactions[frame.headers["transaction"]]
-    receipts: list[str] = []
+    receipts = bytearray()
     conversation.session.do_atomically(_handle_each(conversation, frames, receipts))
     return receipts
 
 
-def _handle_each(conversation: Conversation, frames: deque[Frame], receipts: list[str]) -> Slices:
-    """Handle the frames of a transaction, one in each slice; collect the receipts that SEND frames
-    request.
-    """
+def _handle_each(conversation: Conversation, frames: deque[Frame], receipts: bytearray) -> Slices:
+    """Handle the frames of a transaction, one in each slice; encode the receipts that SEND frames request."""
     while frames:
         frame = frames.popleft()
         HANDLERS[frame.command](conversation, frame)
         if frame.command == "SEND" and "receipt" in frame.headers:
-            receipts.append(frame.headers["receipt"])
+            receipts += conversation.receipt_frame(frame.headers["receipt"])
         yield
 
 
@@ -366,7 +364,7 @@ def _gather(conversation: Conversation, frame: Frame) -> None:
         )
 
 
-HANDLERS: dict[str, Callable[[Conversation, Frame], Sequence[str] | None]] = {
+HANDLERS: dict[str, Callable[[Conversation, Frame], bytearray | None]] = {
     "SEND": send,
     "SUBSCRIBE": subscribe,
     "UNSUBSCRIBE": unsubscribe,

@@ -131,7 +131,9 @@ class Conversation:
         self._owner = owner
         self._outbox = owner.outbox
         self._replies = owner.replies
-        self._receipts: deque[tuple[int, str]] = deque()  # (number of a publish to be confirmed, receipt)
+        # Publishes to be confirmed: the number, the receipt, and the RECEIPT frame. The frames are made
+        # beforehand, because a commit may confirm very many publishes at once.
+        self._receipts: deque[tuple[int, str, bytes]] = deque()
         self._messages = MessageWriter(
             session.broker,
             owner.outbox,
@@ -164,8 +166,16 @@ class Conversation:
         self.transactions.clear()
         self.session.close()
 
+    def receipt_frame(self, receipt: str) -> bytes:
+        """Return the RECEIPT frame for the value of a header ``receipt``."""
+        return encode_frame(Frame("RECEIPT", {"receipt-id": receipt}), self.version)
+
     def send_receipt(self, receipt: str) -> None:
-        self._messages.write_reply(encode_frame(Frame("RECEIPT", {"receipt-id": receipt}), self.version))
+        self.write_reply(self.receipt_frame(receipt))
+
+    def write_reply(self, data: bytes) -> None:
+        """Write one or more frames, after earlier replies and deliveries."""
+        self._messages.write_reply(data)
 
     def publish(self, message: Message, receipt: str | None) -> None:
         """Publish a message; its receipt is sent when it is confirmed, or with its transaction's commit."""
@@ -177,7 +187,7 @@ class Conversation:
         assert session.mode.confirms is not None
         number = session.mode.confirms.published + 1
         session.publish(message)
-        self._receipts.append((number, receipt))
+        self._receipts.append((number, receipt, self.receipt_frame(receipt)))
 
     def waiting(self) -> bool:
         """Return True if a receipt waits for a confirm."""
@@ -189,20 +199,27 @@ class Conversation:
 
     def send_receipts(self) -> bool:
         """Send the receipts of confirmed publishes. Return True if other publishes are not confirmed yet."""
+        receipts = self._receipts
         for number, _, accepted in self.session.verdicts():
-            while self._receipts and self._receipts[0][0] <= number:
-                _, receipt = self._receipts.popleft()
-                if accepted:
-                    self.send_receipt(receipt)
-                else:
-                    confirms = self.session.mode.confirms
-                    if confirms is not None and confirms.unstored:
-                        error: AmqpError = InternalError(f"the message of '{receipt}' could not be stored")
-                    else:
-                        error = ResourceError(f"a queue is full and refused the message of '{receipt}'")
-                    self._owner.refuse(error)
+            frames: list[bytes] = []
+            while receipts and receipts[0][0] <= number:
+                _, receipt, frame = receipts.popleft()
+                if not accepted:
+                    self._refuse_publish(receipt)
                     return False
+                frames.append(frame)
+            if frames:
+                self.write_reply(b"".join(frames))
         return bool(self._receipts)
+
+    def _refuse_publish(self, receipt: str) -> None:
+        """End the connection because a publish was not accepted."""
+        confirms = self.session.mode.confirms
+        if confirms is not None and confirms.unstored:
+            error: AmqpError = InternalError(f"the message of '{receipt}' could not be stored")
+        else:
+            error = ResourceError(f"a queue is full and refused the message of '{receipt}'")
+        self._owner.refuse(error)
 
     # -- SessionSink -----------------------------------------------------------------------------------------
 

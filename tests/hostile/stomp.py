@@ -86,3 +86,15 @@ async def headers_for_subscribers(attack: Attack) -> None:
         await stream.send_all(b"SUBSCRIBE\nid:0\ndestination:/queue/q%d\n\n\0" % number)
         await read_until(stream, b"\nMESSAGE\n", count - 1)
         await trio.aclose_forcefully(stream)
+
+
+@scenario()
+async def receipts(attack: Attack) -> None:
+    """Receipts for 50,000 STOMP messages at a time, in transactions and without one."""
+    stream = await attack.stomp()
+    count = attack.many(50_000)
+    frames = [b"SEND\ndestination:/queue/q0\ntransaction:t\nreceipt:%d\n\n\0" % n for n in range(count)]
+    for _ in range(4):
+        await sent(stream, b"BEGIN\ntransaction:t\n\n\0%bCOMMIT\ntransaction:t\n\n\0" % b"".join(frames))
+    persistent = b"SEND\ndestination:/queue/q0\npersistent:true\nreceipt:r\n\n\0"
+    await sent(stream, persistent * count)

@@ -60,6 +60,20 @@ def test_a_commit_is_answered_when_all_of_it_is_done(world, client, steps):
     assert bodies(world) == [0, 1, 2, 3, 4, 5]
 
 
+def test_receipts_of_one_commit_are_written_at_once(world, client):
+    transact(client, 50)
+    client.send("COMMIT", transaction="t", receipt="done")
+    assert len(client.outbox.data) == 2
+    assert client.receipts() == [*(f"r{number}" for number in range(50)), "done"]
+
+
+def test_receipts_of_one_batch_are_written_at_once(world, client):
+    frames = [client.packed("SEND", destination="/queue/q", receipt=f"r{number}") for number in range(50)]
+    client.send_raw(b"".join(frames))
+    assert len(client.outbox.data) == 1
+    assert client.receipts() == [f"r{number}" for number in range(50)]
+
+
 def test_a_commit_of_a_client_that_goes_before_its_frames_are_handled_does_nothing(world, client, steps):
     client.publish("-1")
     transact(client)
