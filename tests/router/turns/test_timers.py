@@ -1,12 +1,15 @@
 """The heap of deadlines."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from leveret.router.turns.timers import SWEEP, Timers
+from leveret.router.turns.timers import SWEEP, SWEPT, Timers
 
 
 class Target:
     def __init__(self, name="", again=None, error=None):
+        self.name = name
         self.called = []
         self.finished = False
         self.again = again
@@ -75,6 +78,47 @@ def test_finished_targets_are_swept_out_and_the_others_stay():
         target = Target()
         timers.schedule(1000 + number, target)
         target.finished = True
-    assert len(timers._heap) <= 2 * SWEEP
+    assert len(timers) <= 2 * SWEEP
     timers.run(50)
     assert waiting.called == [50]
+
+
+def test_a_sweep_looks_at_few_targets_in_each_call():
+    timers, looked = Timers(), []
+
+    class Watched(Target):
+        finished = property(lambda self: bool(looked.append(self)), lambda self, value: None)
+
+    calls = []
+    for number in range(4 * SWEEP):
+        timers.schedule(number, Watched())
+        calls.append(len(looked))
+        looked.clear()
+    assert max(calls) == SWEPT
+    assert sum(calls) >= SWEEP
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans(), st.booleans()), max_size=60))
+def test_targets_are_called_in_their_order_also_during_a_sweep(steps):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("leveret.router.turns.timers.SWEEP", 3)
+        timers = Timers()
+        timers._most = 3
+        waiting, called, now = [], [], 0
+        for number, (delay, finished, run) in enumerate(steps):
+            target = Target(name=(now + delay, number), again=lambda target: called.append(target.name))
+            timers.schedule(now + delay, target)
+            waiting.append(target)
+            if finished:
+                target.finished = True
+            if run:
+                now += 5
+                timers.run(now)
+                expected = sorted(each.name for each in waiting if not each.finished and each.name[0] <= now)
+                finished_names = {each.name for each in waiting if each.finished}
+                assert [name for name in called if name not in finished_names] == expected
+                waiting = [each for each in waiting if each.name[0] > now]
+                called.clear()
+        deadlines = [each.name[0] for each in waiting if not each.finished]
+        following = timers.next_deadline()
+        assert not deadlines or (following is not None and following <= min(deadlines))
