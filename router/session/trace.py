@@ -26,7 +26,8 @@ class SessionTrace:
         self._broker = broker
         self._vhost = vhost
         ends = getattr(owner, "ends", None)
-        connection = ends.name if isinstance(ends, ConnectionEnds) else NO_CONNECTION
+        name = getattr(owner, "trace_name", NO_CONNECTION)  # of a publisher inside the broker
+        connection = ends.name if isinstance(ends, ConnectionEnds) else name
         self._origin = TraceOrigin(broker.node_name, vhost.name, connection, number, user.name)
 
     def published(self, given: Message, message: Message, queues: Sequence[Target]) -> None:

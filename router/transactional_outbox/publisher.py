@@ -49,6 +49,8 @@ class _Batch:
 class OutboxPublisher(SessionOwner):
     """Publishes the rows of one outbox, a batch at a time."""
 
+    trace_name = "outbox"  # the connection's name in copies for the firehose
+
     def __init__(self, broker: Broker, published: PublishedRows) -> None:
         super().__init__(broker)
         self.recognized = 0  # rows that had been published before

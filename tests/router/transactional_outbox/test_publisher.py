@@ -3,6 +3,7 @@
 import pytest
 
 from leveret.router.transactional_outbox.publisher import OutboxPublisher
+from leveret.router.vhost.trace import TRACE
 from tests.router.harness import Node
 from tests.router.store.kept import Kept
 from tests.router.transactional_outbox.rows import Outbox, row
@@ -155,6 +156,19 @@ def test_an_exception_of_the_broker_ends_the_batch_and_the_next_one_goes_on(node
     node.settle()
     assert outbox.done == ["a", "b"]
     assert bodies(node) == ["a", "b"]
+
+
+def test_a_copy_for_the_firehose_names_the_outbox(node):
+    node.vhost.bind(node.vhost.exchange(TRACE), node.queue("copies"), "publish.#")
+    outbox = Outbox(node.broker)
+    outbox.publish(row("before"))
+    node.settle()
+    node.vhost.firehose.switch(on=True)
+    outbox.publish(row("a"))
+    node.settle()
+    taken = node.client().session.get("copies", no_ack=True)
+    assert taken is not None
+    assert taken[1].message.headers["connection"] == "outbox"
 
 
 # -- with a store --------------------------------------------------------------------------------------------
