@@ -26,7 +26,7 @@ from leveret.router.server.endpoints import Endpoints
 from leveret.router.server.late_modules import load_module
 from leveret.router.server.listeners import AcceptState, ListenError, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
-from leveret.router.server.outbox_service import MissingDriver, OutboxService
+from leveret.router.server.outbox_service import OutboxService, OutboxSetupError
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.startup_log import count_entries, log_start, warn_of_default_login
@@ -135,7 +135,7 @@ def make_outboxes(driver: Driver) -> OutboxService:
     """Return the transactional outboxes of a broker. Raises StartupError."""
     try:
         return OutboxService(driver)
-    except MissingDriver as error:
+    except OutboxSetupError as error:
         raise StartupError(str(error)) from None
 
 

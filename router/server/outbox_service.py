@@ -3,6 +3,7 @@
 The modules that publish are loaded if the settings name an outbox; a start without one does not need them.
 """
 
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -14,8 +15,8 @@ from leveret.router.server.late_modules import load_module
 PICKER = "leveret.router.server.outbox_picker"
 
 
-class MissingDriver(Exception):
-    """The library for PostgreSQL is not installed; the text has advice."""
+class OutboxSetupError(Exception):
+    """The settings name outboxes that this process cannot use; the text has the reason."""
 
 
 class OutboxService:
@@ -25,13 +26,11 @@ class OutboxService:
     """
 
     def __init__(self, driver: Driver) -> None:
-        """Raises MissingDriver if the settings name an outbox that cannot be read."""
+        """Raises OutboxSetupError without psycopg, and for a malformed URL of a database."""
         self._driver = driver
         self._scope = trio.CancelScope()
-        if driver.broker.settings.outbox.databases and find_spec("psycopg") is None:
-            raise MissingDriver(
-                "outbox.databases needs psycopg, which is not installed: pip install 'leveret[postgresql]'"
-            )
+        if driver.broker.settings.outbox.databases:
+            _check(driver.broker.settings.outbox.databases)
 
     async def run(self) -> None:
         """Publish rows until ``stop`` is called."""
@@ -45,3 +44,19 @@ class OutboxService:
         recognizes them, and deletes them.
         """
         self._scope.cancel()
+
+
+def _check(urls: Iterable[str]) -> None:
+    """Raise OutboxSetupError unless there is a driver that can parse these URLs."""
+    if find_spec("psycopg") is None:
+        raise OutboxSetupError(
+            "outbox.databases needs psycopg, which is not installed: pip install 'leveret[postgresql]'"
+        )
+    # A start without an outbox does not need psycopg.
+    from leveret.router.transactional_outbox.connection import OutboxError, describe  # noqa: PLC0415
+
+    for number, url in enumerate(urls, 1):
+        try:
+            describe(url)
+        except OutboxError as error:
+            raise OutboxSetupError(f"outbox.databases, URL {number}: {error}") from None

@@ -32,11 +32,19 @@ class OutboxError(Exception):
 
 def connect(url: str, name: str) -> Connection:
     """Connect to a database; ``name`` is shown in ``pg_stat_activity``. Raises OutboxError."""
+    given = parse_url(url)
     with as_outbox_errors():
-        given = conninfo_to_dict(url)
         options = f"{SERVER_OPTIONS} {given.get('options', '')}".rstrip()
         merged = OPTIONS | given | {"options": options, "application_name": name, "client_encoding": "UTF8"}
         return psycopg.connect(make_conninfo("", **merged), autocommit=True)
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """Return the parameters of a URL. Raises OutboxError, whose text does not repeat the URL."""
+    try:
+        return dict(conninfo_to_dict(url))
+    except psycopg.Error as error:
+        raise OutboxError(" ".join(str(error).replace(url, "...").split())) from None
 
 
 @contextmanager
@@ -88,8 +96,7 @@ def must_be_current(installed: Installed | None) -> Installed:
 
 def describe(url: str) -> str:
     """Return a name of the database without user and password. Raises OutboxError for a malformed URL."""
-    with as_outbox_errors():
-        given = conninfo_to_dict(url)
+    given = parse_url(url)
     hosts = str(given.get("host") or given.get("hostaddr") or "").split(",")
     ports = str(given.get("port") or "").split(",")
     places = [
