@@ -184,7 +184,8 @@ async def accept_all(
                 async with trio.open_nursery() as doors:
                     for endpoint in endpoints:
                         for listener in endpoint.listeners:
-                            doors.start_soon(_accept, listener, clients, partial(serve_client, endpoint))
+                            serve = partial(serve_client, endpoint)
+                            doors.start_soon(_accept, listener, clients, serve, log_refusal)
                     await trio.sleep_forever()
             accepting.closed.set()
         nursery.cancel_scope.cancel()
@@ -195,6 +196,7 @@ async def _accept(
     listener: trio.SocketListener,
     clients: trio.Nursery,
     serve_client: Callable[[trio.SocketStream], Awaitable[None]],
+    log_refusal: LogRefusal,
 ) -> None:
     """Accept the clients of one listener, and run ``serve_client`` for each in a task of its own.
 
@@ -215,5 +217,7 @@ async def _accept(
                     pass
                 except OSError as error:
                     if error.errno not in _CLIENT_ERRORS:
-                        structlog.get_logger().error("cannot accept connections", error=error.strerror)
+                        # Tried again ten times a second: the log counts the failures of a minute.
+                        address = show(listener.socket.getsockname())
+                        log_refusal("cannot accept connections", error.strerror or str(error), address)
                         await trio.sleep(RETRY_DELAY)
