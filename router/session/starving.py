@@ -4,6 +4,7 @@ Responsible for their order: the consumer that was served longest ago is woken f
 the same queue with a higher priority.
 """
 
+from bisect import bisect_left, insort
 from heapq import heapify, heappop, heappush
 from itertools import count
 
@@ -11,8 +12,41 @@ from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.interface import AnyQueue
 
 
+class QueueConsumers:
+    """The waiting consumers of one queue, by priority. ``priorities`` is sorted.
+
+    A client may give each of 20,000 consumers a priority of its own, so the highest one is not searched for.
+    """
+
+    __slots__ = ("by_priority", "priorities")
+
+    def __init__(self) -> None:
+        self.by_priority: dict[int, dict[Consumer, None]] = {}
+        self.priorities: list[int] = []
+
+    def add(self, consumer: Consumer) -> None:
+        consumers = self.by_priority.get(consumer.priority)
+        if consumers is None:
+            consumers = self.by_priority[consumer.priority] = {}
+            insort(self.priorities, consumer.priority)
+        consumers[consumer] = None
+
+    def remove(self, consumer: Consumer) -> None:
+        consumers = self.by_priority[consumer.priority]
+        del consumers[consumer]
+        if not consumers:
+            del self.by_priority[consumer.priority]
+            del self.priorities[bisect_left(self.priorities, consumer.priority)]
+
+    def preferred_to(self, consumer: Consumer) -> Consumer | None:
+        """Return a consumer with the highest priority, or None if none is higher than this one's."""
+        if not self.priorities or self.priorities[-1] <= consumer.priority:
+            return None
+        return next(iter(self.by_priority[self.priorities[-1]]))
+
+
 class Starving:
-    """Waiting consumers, ordered by their last delivery. No operation walks all of them."""
+    """Waiting consumers, ordered by their last delivery. Adding and waking a consumer walks no others."""
 
     __slots__ = ("_by_queue", "_gone", "_heap", "_numbers")
 
@@ -20,7 +54,7 @@ class Starving:
         self._heap: list[tuple[int, int, Consumer]] = []
         self._numbers = count(1)
         self._gone = 0  # number of stale items in the heap
-        self._by_queue: dict[AnyQueue, dict[int, dict[Consumer, None]]] = {}  # and priority
+        self._by_queue: dict[AnyQueue, QueueConsumers] = {}
 
     def __len__(self) -> int:
         return len(self._heap) - self._gone
@@ -29,7 +63,10 @@ class Starving:
         """Add a consumer that does not wait yet."""
         consumer.starving = number = next(self._numbers)
         heappush(self._heap, (consumer.served, number, consumer))
-        self._by_queue.setdefault(consumer.queue, {}).setdefault(consumer.priority, {})[consumer] = None
+        waiting = self._by_queue.get(consumer.queue)
+        if waiting is None:
+            waiting = self._by_queue[consumer.queue] = QueueConsumers()
+        waiting.add(consumer)
 
     def pop(self, turn: int) -> Consumer:
         """Remove and return the next consumer to wake. Raises IndexError if there is none.
@@ -43,9 +80,9 @@ class Starving:
                 break
             self._gone -= 1
         self._leave(consumer)
-        priorities = self._by_queue.get(consumer.queue)
-        if priorities and (highest := max(priorities)) > consumer.priority:
-            preferred = next(iter(priorities[highest]))
+        waiting = self._by_queue.get(consumer.queue)
+        preferred = None if waiting is None else waiting.preferred_to(consumer)
+        if preferred is not None:
             self.discard(preferred)
             consumer.served = turn
             self.add(consumer)
@@ -64,10 +101,7 @@ class Starving:
 
     def _leave(self, consumer: Consumer) -> None:
         consumer.starving = 0
-        priorities = self._by_queue[consumer.queue]
-        consumers = priorities[consumer.priority]
-        del consumers[consumer]
-        if not consumers:
-            del priorities[consumer.priority]
-            if not priorities:
-                del self._by_queue[consumer.queue]
+        waiting = self._by_queue[consumer.queue]
+        waiting.remove(consumer)
+        if not waiting.priorities:
+            del self._by_queue[consumer.queue]

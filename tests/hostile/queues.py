@@ -200,6 +200,22 @@ async def redeliveries(attack: Attack) -> None:
         await client.send(m.BasicNack(0, True, True))
 
 
+@scenario(short=1 / 20)
+async def shared_prefetch_count(attack: Attack) -> None:
+    """20,000 consumers with a priority each share a prefetch count of 100; 10,000 single acknowledgements."""
+    client = await attack.client()
+    await declare(client, 1, {})
+    await client.call(m.BasicQos(0, 100, True), m.BasicQosOk)
+    priorities = range(attack.many(20_000))
+    await call_all(client, [m.BasicConsume("q0", arguments={"x-priority": each}) for each in priorities])
+    count = attack.many(10_000)
+    await publish_many(client, publish_frames("q0"), count)
+    for first in range(0, count, 100):
+        for _ in range(100):
+            await client.next()
+        await client.send(*(m.BasicAck(first + number, False) for number in range(1, 101)))
+
+
 @scenario()
 async def prefetch_changes(attack: Attack) -> None:
     """2,000 consumers on one channel, whose shared prefetch count changes 2,000 times."""
