@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 from psycopg import errors
@@ -22,6 +23,7 @@ from leveret.router.postgresql.reading import ReadSession
 from leveret.router.store.backend import StorageError
 
 STOPPED = "stopped"  # the file with the last batch of the journal, after a regular stop
+CLOSE = 1.0  # seconds to wait at most for the end of the sessions
 LEAVES = 12.0  # seconds in which the session of a dead broker ends (see SERVER_LIVENESS in ``location``)
 LOOK = 0.2  # seconds between two looks at it
 
@@ -74,9 +76,15 @@ class PostgresBackend:
     def close(self, *, clean: bool, sequence: int = 0) -> None:
         if clean:
             self.files.replace(self.path / STOPPED, str(sequence).encode())
+        # A statement that hangs would be waited for: the process can end without that.
+        closing = Thread(target=self._close_sessions, name="closing", daemon=True)
+        closing.start()
+        closing.join(CLOSE)
+        shutil.rmtree(self.local, ignore_errors=True)
+
+    def _close_sessions(self) -> None:
         self.append.close()
         self._reading.close()
-        shutil.rmtree(self.local, ignore_errors=True)
 
     def _read_stopped(self) -> int | None:
         path = self.path / STOPPED

@@ -28,11 +28,8 @@ RENEW = 0.5  # seconds between two positions during a take-over
 class ClusterStore:
     """The store of a cluster. ``node`` is the name of this broker, ``advertise`` its address for others."""
 
-    def __init__(self, settings: Settings, *, must_answer: bool = True) -> None:
-        """Connect to the store, and check that it can be used. Raises StorageError.
-
-        Without ``must_answer`` the store may be unreachable at the moment.
-        """
+    def __init__(self, settings: Settings) -> None:
+        """Load psycopg, and connect to nothing yet. Raises StorageError."""
         self.node = settings.cluster.node or socket.gethostname().partition(".")[0] or "localhost"
         self.advertise = settings.cluster.advertise
         self._location = make_location(settings)
@@ -41,8 +38,10 @@ class ClusterStore:
         self._observer = StoreObserver(self._location, self.node)
         self._backend: PostgresBackend | None = None
         self._ownership: StoreOwnership | None = None
-        if must_answer:
-            self._location.open(f"leveret start {self.node}").close()
+
+    def check(self) -> None:
+        """Check that the store can be used. May block if PostgreSQL hangs. Raises StorageError."""
+        self._location.open(f"leveret start {self.node}").close()
 
     @property
     def ownership(self) -> "StoreOwnership":

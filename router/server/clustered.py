@@ -62,6 +62,7 @@ class ClusteredBroker:
         self.endpoints = main.make_endpoints(self.driver, self.monitor, gateway=self.gateway)
         self.outboxes = main.make_outboxes(self.driver)
         self.accepting = AcceptState()
+        self._listening = False
 
     async def _serve_at_standby(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> bytes | None:
         if self._site is None:
@@ -72,15 +73,11 @@ class ClusteredBroker:
         """Run until a signal. Raises StartupError, StartAnew, or StoreFailed."""
         store: StoreService | None = None
         failure: main.StartupError | main.StartAnew | None = None
-        await self.monitor.check()
-        await main.open_endpoints(self.endpoints)
         async with trio.open_nursery() as nursery:
-            self._start_tasks(nursery)
-            announce(main.announcement(self.endpoints))
-            log_start(self.broker, self.endpoints.all)
             with trio.CancelScope() as running:
                 nursery.start_soon(self._stop_on_signal, signals, running)
                 try:
+                    await self._start(nursery, announce)
                     store, secret = await self._take_over()
                 except (main.StartupError, main.StartAnew) as error:
                     failure = error
@@ -92,7 +89,9 @@ class ClusteredBroker:
                 failure = main.StartAnew(DEPOSED)
             self.gateway.relay.close()
             self.outboxes.stop()
-            if failure is None:
+            if not self._listening:
+                pass  # there are neither clients nor a store
+            elif failure is None:
                 await main.shut_down(self.driver, self.endpoints, self.accepting, store)
             else:
                 self._log.warning(
@@ -115,15 +114,28 @@ class ClusteredBroker:
             await self.accepting.all_left.wait()
         self._shared.abandon()
 
-    def _start_tasks(self, nursery: trio.Nursery) -> None:
-        """Start the tasks of a broker in either role. A relayed connection needs two files."""
+    async def _start(self, nursery: trio.Nursery, announce: Callable[[str], None]) -> None:
+        """Check the store, listen, and start the tasks of a broker in either role. Raises StartupError.
+
+        A process that starts anew stands by even if it cannot reach the store.
+        """
+        await self.monitor.check()
+        if main.STARTED_ANEW not in os.environ:
+            try:
+                await trio.to_thread.run_sync(self._shared.check, abandon_on_cancel=True)
+            except StorageError as error:
+                raise main.StartupError(str(error)) from None
+        await main.open_endpoints(self.endpoints)
+        self._listening = True
         driver = self.driver
         self.broker.work = OffloadThreads(driver, nursery)
         for task in (driver.run_timers, driver.run_left_over_work, driver.send_timeouts.watch):
             nursery.start_soon(task)
         nursery.start_soon(self.monitor.run)
-        most = machine.most_connections() // 2
+        most = machine.most_connections() // 2  # a relayed connection needs two files
         nursery.start_soon(accept_all, self.endpoints.all, self.accepting, most, driver.log_refusal)
+        announce(main.announcement(self.endpoints))
+        log_start(self.broker, self.endpoints.all)
 
     async def _stop_on_signal(self, signals: AsyncIterator[int], running: trio.CancelScope) -> None:
         async for number in signals:
@@ -190,7 +202,7 @@ async def serve_clustered(settings: Settings, *, announce: Callable[[str], None]
         )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         try:
-            shared = ClusterStore(settings, must_answer=main.STARTED_ANEW not in os.environ)
+            shared = ClusterStore(settings)
         except StorageError as error:
             raise main.StartupError(str(error)) from None
         await ClusteredBroker(settings, shared, at_start).run(signals, announce)

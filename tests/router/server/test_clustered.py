@@ -15,7 +15,7 @@ import trio
 import urllib3
 
 from leveret.protocol.amqp import methods as m
-from tests.postgresql import database, free_port, postgresql  # noqa: F401 - fixtures
+from tests.postgresql import database, free_port, postgresql, postgresql_pair  # noqa: F401 - fixtures
 from tests.router.server.client import Client, Closed
 from tests.router.server.process import Leveret, leveret
 from tests.router.server.web import Browser, open_page
@@ -189,6 +189,21 @@ async def test_guest_may_log_in_at_neither_address_of_another_machine(pair):
     with pytest.raises((Closed, AssertionError)):
         await (await b.connect()).login()
     assert "login refused" not in b.log  # it was the active broker that refused
+
+
+async def test_broker_answers_health_checks_and_stops_while_postgresql_hangs(tmp_path, postgresql_pair):  # noqa: F811
+    postgresql_pair.primary.execute("CREATE DATABASE hanging")
+    async with member(tmp_path, postgresql_pair.primary.dsn("hanging"), "a") as a:
+        await until_active(a)
+        client = await (await a.connect()).login(**APP)
+        postgresql_pair.primary.pause()
+        try:
+            with trio.fail_after(20):
+                assert (await client.expect(m.ConnectionClose)).reply_code == 320
+            assert [await status(a, path) for path in ("/health", "/health/active")] == [200, 503]
+            assert await a.stop() == 0
+        finally:
+            postgresql_pair.primary.resume()
 
 
 @pytest.mark.parametrize(
