@@ -100,15 +100,13 @@ class Scheduler:
         self._rounds = ROUNDS  # how many more this batch may add
         self._earlier = 0  # how many of ``_again`` earlier batches have left
         self._advancing = False  # deliveries and dead letters are under way
-        self._delivering: AnyQueue | Marker | None = None  # the queue of this turn's last delivery
+        self._delivering = ("", "")  # queue and virtual host of this turn's last delivery
 
     @property
     def doing(self) -> str:
         """A description of the last work at the end of this turn, for the log; "" if there was none."""
-        queue = self._delivering
-        delivering = ""
-        if queue is not None and not isinstance(queue, Marker):
-            delivering = f"delivering of queue '{queue.name}' in vhost '{queue.vhost}'"
+        queue, vhost = self._delivering
+        delivering = f"delivering of queue '{queue}' in vhost '{vhost}'" if queue else ""
         return ", ".join(filter(None, (self._host.backlog.doing, delivering)))
 
     # -- the end of a batch --------------------------------------------------------------------------------
@@ -121,7 +119,7 @@ class Scheduler:
         its own work.
         """
         host, letters, backlog = self._host, self._letters, self._host.backlog
-        self._delivering = None
+        self._delivering = "", ""
         backlog.doing = ""
         if host.incoming.over:
             host.incoming.relieve()
@@ -330,7 +328,7 @@ class Scheduler:
         """Make a queue deliver one round; further rounds are left to another turn. An exception ends no
         client, and other queues still deliver.
         """
-        self._delivering = queue
+        self._delivering = queue.name, queue.vhost
         recovery = self._host.recovery
         try:
             if queue.run_deliveries(self._host.now):
