@@ -271,6 +271,12 @@ def run_program(program: str, *arguments: str) -> str:
     return done.stdout
 
 
+def limit_files(pid: int, size: int | None) -> None:
+    """Let a process of a server write files of ``size`` bytes only, or of any size: its disk is full."""
+    limit = "unlimited" if size is None else str(size)
+    subprocess.run(["prlimit", f"--pid={pid}", f"--fsize={limit}:"], check=True, cwd="/", **_as_user())
+
+
 def _as_user() -> dict[str, Any]:
     """The options of ``subprocess`` for the user who runs PostgreSQL."""
     user = unprivileged_user()

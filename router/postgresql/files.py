@@ -134,13 +134,19 @@ class PostgresFiles:
             if start < end and start + len(piece) > offset
         ]  # before the rows are read: it may be committed meanwhile
         rows = self._reading.rows(*self._file(name).select_piece(offset, end))
-        return tables.overlay((*rows, *unsynced), offset)
+        data = tables.overlay((*rows, *unsynced), offset)
+        if len(data) < size and name in self._files:  # the end of the file, or a hole before it
+            data += bytes(max(0, min(end, self._size(name)) - offset - len(data)))
+        return data
 
     def size(self, path: Path) -> int:
         name = self._name(path)
         if name is None:
             return self._disk.size(self._local / path.name)
         self._must_exist(name, path)
+        return self._size(name)
+
+    def _size(self, name: str) -> int:
         size = self._sizes.get(name)
         if size is None:
             ((size,),) = self._reading.rows(*self._file(name).select_size())

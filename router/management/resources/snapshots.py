@@ -12,6 +12,8 @@ from leveret.router.web.response_steps import ResponseSteps, Wait
 def take_snapshot(call: Call) -> ResponseSteps[Response]:
     """Take a snapshot of the data directory; the response comes when it is complete and on disk."""
     snapshots = call.context.snapshots
+    if snapshots is None and call.broker.settings.store.url:
+        raise bad_request("the store is a PostgreSQL: back it up with its own tools, such as pg_dump")
     if snapshots is None:
         raise bad_request("the broker runs without a data directory: there is nothing to back up")
     outcomes: list[SnapshotResult | Exception] = []

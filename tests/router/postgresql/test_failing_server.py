@@ -11,9 +11,9 @@ from leveret.router.broker.alarms import STORE
 from leveret.router.postgresql import files as files_module
 from leveret.router.postgresql.append import AppendError
 from leveret.router.postgresql.backend import PostgresBackend, open_backend
-from leveret.router.postgresql.location import StoreLocation
+from leveret.router.postgresql.location import StoreLocation, execute
 from leveret.router.store.backend import DeposedError
-from tests.postgresql import PostgresPair
+from tests.postgresql import PostgresPair, limit_files
 from tests.router.postgresql.test_backend import bodies
 from tests.router.store.kept import RETRY, Kept
 
@@ -21,9 +21,9 @@ from tests.router.store.kept import RETRY, Kept
 class Failing:
     """A broker that publishes to a queue with confirms, and the time of its clock."""
 
-    def __init__(self, location: StoreLocation) -> None:
+    def __init__(self, location: StoreLocation, journal_size: int = 4096) -> None:
         self.location = location
-        self.kept = Kept(open_backend(location))
+        self.kept = Kept(open_backend(location), journal_size=journal_size)
         self.kept.node.queue("q", durable=True)
         self.kept.settle()
         self.kept.client.session.select_confirms()
@@ -162,3 +162,25 @@ def test_broker_that_was_deposed_confirms_nothing_more(
     with pytest.raises(DeposedError, match="another broker has taken over"):
         first.append.commit()
     assert bodies(Kept(second)) == []
+
+
+def test_full_disk_of_the_server_blocks_publishers_until_there_is_room(location: StoreLocation) -> None:
+    """The process of the server may write files of 17 MB only, until the limit is lifted."""
+    broker = Failing(location, journal_size=1 << 30)
+    session = broker.kept.directory.append
+    ((pid,),) = execute(session._connected(), "SELECT pg_backend_pid()")
+    limit_files(pid, 17 << 20)
+    last = 0
+    for number in range(1, 30):
+        broker.publish(f"{number} " + "x" * (1 << 20))
+        broker.work()
+        last = broker.confirmed() or last
+        if broker.is_failing():
+            break
+    assert broker.is_failing()
+    assert "has refused a commit: could not extend file" in str(broker.kept.store.failure)
+    limit_files(pid, None)
+    broker.work()
+    assert (broker.confirmed(), broker.is_failing()) == (number, False)
+    assert last == number - 1
+    assert [body.split()[0] for body in broker.found_by_another()] == [str(n) for n in range(1, number + 1)]
