@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leveret.router.postgresql import tables
-from leveret.router.postgresql.append import AppendSession, LockedError, MissingTableError
+from leveret.router.postgresql.append import AppendError, AppendSession, LockedError, MissingTableError
 from leveret.router.postgresql.location import Statement
 from leveret.router.postgresql.metadata import PostgresMetadata
 from leveret.router.postgresql.reading import ReadSession
@@ -173,7 +173,12 @@ class PostgresFiles:
             file = StoredFile(name, None, self._shard)
             before = [file.delete()]
         inserts = [file.insert(self._next_version(), *piece) for piece in tables.pieces(data)]
-        self._append.commit([*before, *inserts])
+        try:
+            self._append.commit([*before, *inserts])
+        except AppendError:
+            if file.table is not None:
+                self._in_use.add(file.table)  # it may exist: another version will be written
+            raise
         old = self._files.get(name)
         self._files[name] = file
         self._sizes[name] = len(data)

@@ -32,6 +32,15 @@ LIVENESS = {
 }
 # The server notices as soon that a broker is gone, and ends its transaction.
 SERVER_LIVENESS = {"tcp_keepalives_idle": 3, "tcp_keepalives_interval": 1, "tcp_keepalives_count": 3}
+# Timeouts that may be configured for the role. They would end a commit that waits for a standby, or a lock of
+# the session. The last one is of PostgreSQL 17.
+TIMEOUTS = [
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "transaction_timeout",
+]
 QUORUM_COMMITS = ("on", "remote_apply")  # values of synchronous_commit
 STANDBYS = "current_setting('synchronous_standby_names')"
 
@@ -66,6 +75,8 @@ class StoreLocation:
             settings = SERVER_LIVENESS | {"search_path": f"{self.schema}, pg_temp"}
             for setting, value in settings.items():
                 execute(connection, "SELECT set_config(%s, %s, false)", (setting, str(value)))
+            without = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY(%s)"
+            execute(connection, without, (TIMEOUTS,))
         except BaseException:
             connection.close()
             raise

@@ -12,6 +12,7 @@ from leveret.router.postgresql.files import PostgresFiles
 from leveret.router.postgresql.location import Statement
 from leveret.router.store.files import read_whole
 from leveret.router.store.journal.journal import path_of
+from tests.router.postgresql.test_backend import tables_of
 from tests.router.store.test_files import (  # noqa: F401, they use the fixtures of this module
     test_a_file_is_made_once,
     test_a_file_is_removed_once_or_more,
@@ -127,3 +128,23 @@ def test_other_files_are_written_after_the_removal_of_one_had_an_unknown_outcome
     files.sync(descriptor)
     files.remove(first)  # the job is repeated
     assert list(files.list(journal)) == [second]
+
+
+def test_checkpoint_whose_replacement_had_an_unknown_outcome_is_dropped(
+    backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, commit = backend.path / "checkpoint", backend.append.commit
+
+    def commit_and_lose_the_connection(statements: Sequence[Statement] = ()) -> None:
+        commit(statements)
+        raise AppendError("the connection was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend.append, "commit", commit_and_lose_the_connection)
+        with pytest.raises(AppendError):
+            backend.files.replace(path, b"one")
+    backend.files.replace(path, b"other")
+    backend.files.drop_unused()
+    found = [name for name in tables_of(backend.location.url) if name.startswith("checkpoint")]
+    assert len(found) == 1
+    assert read_whole(backend.files, backend.files.open(path)) == b"other"

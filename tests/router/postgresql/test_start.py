@@ -9,7 +9,7 @@ import pytest
 
 from leveret.router.postgresql import backend as module
 from leveret.router.postgresql.backend import PostgresBackend, open_backend
-from leveret.router.postgresql.location import StoreLocation
+from leveret.router.postgresql.location import TIMEOUTS, StoreLocation
 from leveret.router.server.main import StartupError, open_store
 from leveret.router.server.postgresql_store import open_postgresql
 from leveret.router.settings import ClusterSettings, Settings, StoreSettings
@@ -143,3 +143,14 @@ def test_stores_in_several_schemas_have_owners_of_their_own(location: StoreLocat
         backend.append.commit()
     for backend in backends:
         backend.close(clean=True)
+
+
+def test_timeouts_that_are_configured_are_not_those_of_the_session(location: StoreLocation) -> None:
+    name = location.url.rpartition("/")[2]
+    for timeout in TIMEOUTS[:-1]:
+        execute(location.url, f"ALTER DATABASE {name} SET {timeout} = 20000")
+    query = b"SELECT name FROM pg_settings WHERE name LIKE '%timeout' AND setting = '20000'"
+    with closing(psycopg.connect(location.url)) as other:
+        assert len(other.execute(query).fetchall()) == len(TIMEOUTS) - 1
+    with closing(location.open("test")) as connection:
+        assert connection.execute(query).fetchall() == []
