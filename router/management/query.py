@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from leveret.protocol.http import HttpError, Response, in_parts
 from leveret.protocol.json_text import encode_json
@@ -30,7 +30,7 @@ ROW = 400  # bytes of memory of a row beside its JSON
 
 T = TypeVar("T")
 _Sortable: TypeAlias = tuple[int, Any]
-_Row: TypeAlias = tuple[tuple[_Sortable, ...], int, bytes]  # key, number, JSON
+_Row: TypeAlias = tuple[tuple[_Sortable, ...], int, T]  # key, number, JSON or an object
 
 Columns: TypeAlias = dict[str, "Columns | None"]  # a tree of path segments; None: the whole value
 
@@ -124,17 +124,23 @@ def listing(
     *,
     sort: Sequence[str] = ("vhost", "name"),
     name_of: Callable[[T], str] | None = None,
+    key_of: Callable[[T], Object] | None = None,
 ) -> ResponseSteps[Response]:
     """Respond with a list: each of ``sources`` in the form that ``show`` returns.
 
     ``name_of`` returns the name that a page's ``name`` is compared with; without it, that is a shown object's
-    ``name``. Sources are taken a slice at a time: an iterator must tolerate objects that appear or vanish
-    between two slices, and yields None for objects that it skips. Raises HttpError 400 for a page that does
-    not exist.
+    ``name``. ``key_of`` returns the columns of ``sort``, so that only the objects of a page are shown if
+    these are its order. Sources are taken a slice at a time: an iterator must tolerate objects that appear or
+    vanish between two slices, and yields None for objects that it skips. Raises HttpError 400 for a page that
+    does not exist.
     """
     query, spent = call.query, call.broker.budget.spent
     page, columns = page_of(query), columns_of(query)
-    rows = SortedRows([query["sort"]] if query.get("sort") else sort, query.get("sort_reverse") == "true")
+    by, reverse = [query["sort"]] if query.get("sort") else sort, query.get("sort_reverse") == "true"
+    if page is not None and name_of is not None and key_of is not None and set(by) <= set(sort):
+        keys: SortedRows[T] = SortedRows(by, reverse)
+        return (yield from _page(call, page, keys, sources, show, name_of=name_of, key_of=key_of))
+    rows: SortedRows[bytes] = SortedRows(by, reverse)
     total = 0
     for source in sources:
         if source is None:
@@ -142,28 +148,66 @@ def listing(
         elif page is None or name_of is None or page.matches(name_of(source)):
             item = show(source)
             if page is None or name_of is not None or page.matches(str(item.get("name", ""))):
-                rows.add(item, encode_json(narrowed(item, columns)))
+                row = encode_json(narrowed(item, columns))
+                rows.add(item, row, len(row))
         total += source is not None
         if spent():
             yield Growth(rows.size)
     if page is None:
         return in_parts((yield from rows.joined(spent, 0, len(rows), b"[", b"]")), JSON)
-    pages = max(1, -(-len(rows) // page.size))
+    first, last, head = _extent(page, total, len(rows))
+    return in_parts((yield from rows.joined(spent, first, last, head, b"]}")), JSON)
+
+
+def _page(
+    call: Call,
+    page: ListPage,
+    rows: "SortedRows[T]",
+    sources: Iterable[T | None],
+    show: Callable[[T], Object],
+    *,
+    name_of: Callable[[T], str],
+    key_of: Callable[[T], Object],
+) -> ResponseSteps[Response]:
+    """Respond with a page in an order that is known without showing the objects."""
+    columns, spent = columns_of(call.query), call.broker.budget.spent
+    total = 0
+    for source in sources:
+        if source is not None:
+            total += 1
+            if page.matches(name_of(source)):
+                rows.add(key_of(source), source, 0)
+        if spent():
+            yield Growth(rows.size)
+    first, last, head = _extent(page, total, len(rows))
+    shown: list[bytes] = []
+    for source in (yield from rows.taken(spent, first, last)):
+        shown.append(encode_json(narrowed(show(source), columns)))
+        if spent():
+            yield Growth(sum(map(len, shown)))
+    return in_parts([head, b",".join(shown), b"]}"], JSON)
+
+
+def _extent(page: ListPage, total: int, filtered: int) -> tuple[int, int, bytes]:
+    """Return the first and the last row of a page, and the beginning of the response.
+
+    Raises HttpError 400 for a page that does not exist.
+    """
+    pages = max(1, -(-filtered // page.size))
     if page.number > pages:
-        text = f"Page out of range, page: {page.number} page size: {page.size}, len: {len(rows)}"
+        text = f"Page out of range, page: {page.number} page size: {page.size}, len: {filtered}"
         raise HttpError(400, text, error="page_out_of_range")
     first = (page.number - 1) * page.size
-    last = min(first + page.size, len(rows))
+    last = min(first + page.size, filtered)
     document = {
         "total_count": total,
         "item_count": last - first,
-        "filtered_count": len(rows),
+        "filtered_count": filtered,
         "page": page.number,
         "page_size": page.size,
         "page_count": pages,
     }
-    head = encode_json(document).removesuffix(b"}") + b',"items":['
-    return in_parts((yield from rows.joined(spent, first, last, head, b"]}")), JSON)
+    return first, last, encode_json(document).removesuffix(b"}") + b',"items":['
 
 
 def with_list(
@@ -187,8 +231,8 @@ def with_list(
     return in_parts([*parts, b"]}"], JSON)
 
 
-class SortedRows:
-    """Rows of JSON that are sorted by columns of their objects, in steps of about a millisecond each.
+class SortedRows(Generic[T]):
+    """Rows that are sorted by columns of their objects, in steps of about a millisecond each.
 
     Sorting 20,000 rows at once takes 40 ms, in a thread too, because sorting holds Python's global lock.
     Therefore runs of ``RUN`` rows are sorted as they arrive, and merged when they are read. The objects are
@@ -200,16 +244,18 @@ class SortedRows:
         self._columns = columns
         self._reverse = reverse
         self._count = 0
-        self._run: list[_Row] = []
-        self._runs: list[deque[_Row]] = []
+        self._run: list[_Row[T]] = []
+        self._runs: list[deque[_Row[T]]] = []
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, item: Object, row: bytes) -> None:
-        """Add the row of an object. Rows with equal columns stay in the order in which they were added."""
+    def add(self, item: Object, row: T, size: int) -> None:
+        """Add the row of an object, of ``size`` bytes. Rows with equal columns stay in the order of their
+        addition.
+        """
         self._count += 1
-        self.size += len(row) + ROW
+        self.size += size + ROW
         key = tuple(_sortable(at(item, column)) for column in self._columns)
         self._run.append((key, -self._count if self._reverse else self._count, row))
         if len(self._run) >= RUN:
@@ -220,17 +266,38 @@ class SortedRows:
         self._runs.append(deque(self._run))
         self._run = []
 
+    def merged(self, last: int) -> Iterator[T]:
+        """Yield the rows up to ``last`` in their order, and remove them."""
+        self._end_run()
+        return (row for _, _, row in islice(merge(*map(_drained, self._runs), reverse=self._reverse), last))
+
+    def clear(self, spent: Callable[[], bool]) -> ResponseSteps[None]:
+        """Remove all rows."""
+        while self._runs:
+            self._runs.pop().clear()
+            if spent():
+                yield 0
+
+    def taken(self, spent: Callable[[], bool], first: int, last: int) -> ResponseSteps[list[T]]:
+        """Return the rows from ``first`` up to ``last`` in their order. All rows are removed."""
+        found: list[T] = []
+        for index, row in enumerate(self.merged(last)):
+            if index >= first:
+                found.append(row)
+            if not index % CHECKED and spent():
+                yield 0
+        yield from self.clear(spent)
+        return found
+
     def joined(
-        self, spent: Callable[[], bool], first: int, last: int, head: bytes, tail: bytes
+        self: "SortedRows[bytes]", spent: Callable[[], bool], first: int, last: int, head: bytes, tail: bytes
     ) -> ResponseSteps[list[bytes]]:
         """Return the rows from ``first`` up to ``last`` in their order, separated by commas, in parts of
         ``PART`` rows, between ``head`` and ``tail``. The rows are removed.
         """
-        self._end_run()
         parts = [head]
         some: list[bytes] = []
-        merged = merge(*map(_drained, self._runs), reverse=self._reverse)
-        for index, (_, _, row) in enumerate(islice(merged, last)):
+        for index, row in enumerate(self.merged(last)):
             if index >= first:
                 some.append(row)
                 if len(some) == PART and index < last - 1:
@@ -239,14 +306,11 @@ class SortedRows:
             if not index % CHECKED and spent():
                 yield 0
         parts.append(b",".join(some) + tail)
-        while self._runs:
-            self._runs.pop().clear()
-            if spent():
-                yield 0
+        yield from self.clear(spent)
         return parts
 
 
-def _drained(rows: deque[_Row]) -> Iterator[_Row]:
+def _drained(rows: deque[_Row[T]]) -> Iterator[_Row[T]]:
     """Yield the rows in order, and remove them from ``rows``."""
     while rows:
         yield rows.popleft()

@@ -43,7 +43,11 @@ def show_exchange(call: Call, vhost: VHost, exchange: Exchange) -> Object:
 
 def _listed(call: Call, vhosts: list[VHost]) -> ResponseSteps[Response]:
     return listing(
-        call, _counted(vhosts), lambda each: show_exchange(call, *each), name_of=lambda each: each[1].name
+        call,
+        _counted(vhosts),
+        lambda each: show_exchange(call, *each),
+        name_of=lambda each: each[1].name,
+        key_of=lambda each: {"vhost": each[0].name, "name": each[1].name},
     )
 
 

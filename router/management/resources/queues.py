@@ -149,7 +149,13 @@ def _listed(call: Call, vhosts: list[VHost]) -> ResponseSteps[Response]:
     show = show_queue
     if call.query.get("disable_stats") == "true":
         show = _with_totals if call.query.get("enable_queue_totals") == "true" else declared
-    return listing(call, found, lambda each: show(call, *each), name_of=lambda each: each[1].name)
+    return listing(
+        call,
+        found,
+        lambda each: show(call, *each),
+        name_of=lambda each: each[1].name,
+        key_of=lambda each: {"vhost": each[0].name, "name": each[1].name},
+    )
 
 
 def _with_totals(call: Call, vhost: VHost, queue: AnyQueue) -> Object:

@@ -47,6 +47,7 @@ def list_vhosts(call: Call) -> ResponseSteps[Response]:
             lambda vhost: show_vhost(call, vhost, by_vhost[vhost]),
             sort=("name",),
             name_of=lambda vhost: vhost.name,
+            key_of=lambda vhost: {"name": vhost.name},
         )
     )
 

@@ -191,7 +191,7 @@ def test_rows_are_merged_as_if_they_had_been_sorted_at_once(values, reverse, dat
     items = [{"x": {"y": first}, "z": second, "n": n} for n, (first, second) in enumerate(values)]
     with patch.object(query, "RUN", 4), patch.object(query, "PART", 3), patch.object(query, "CHECKED", 2):
         for item in items:
-            rows.add(item, encode_json(item))
+            rows.add(item, encode_json(item), 1)
         first = data.draw(st.integers(0, len(items)))
         last = data.draw(st.integers(first, len(items)))
         parts = at_once(rows.joined(lambda: True, first, last, b"[", b"]"))
@@ -254,3 +254,16 @@ def test_to_narrow_an_object_takes_no_longer_for_many_columns():
 def test_a_path_leads_into_objects(path, expected):
     assert at(ITEM, path) == expected
     assert at(ITEM, path + ".x" * 10_000) is None
+
+
+@pytest.mark.parametrize("more", ["", "&sort=name&sort_reverse=true", "&name=1", "&columns=name,arguments"])
+@pytest.mark.parametrize("path", ["/queues", "/queues/%2F", "/exchanges", "/vhosts"])
+def test_a_page_in_the_usual_order_shows_only_its_own_objects(queues, path, more):
+    whole = queues.get(f"{path}?page=1&page_size=500&sort=type{more.replace('&sort=name', '')}")["items"]
+    shown = []
+    with patch.object(query, "narrowed", lambda item, columns: shown.append(item) or narrowed(item, columns)):
+        page = queues.get(f"{path}?page=1&page_size=2{more}")
+    wanted = sorted(names(whole), reverse="reverse" in more)[:2]
+    assert names(page["items"]) == wanted
+    assert len(shown) == len(wanted)
+    assert page["filtered_count"] == len(whole)
