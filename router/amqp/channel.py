@@ -17,7 +17,7 @@ from leveret.protocol.errors import AmqpError, NotFound
 from leveret.router.amqp.handshake import Capabilities
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
-from leveret.router.session.reply_gate import HELD_MAX, Gate
+from leveret.router.session.reply_gate import Gate
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox
@@ -99,10 +99,10 @@ class Channel:
 
     def writable(self) -> bool:
         """Return True if the client reads its deliveries and few replies wait for the disk."""
-        return self._outbox.writable() and self._replies.size <= HELD_MAX
+        return self._outbox.writable() and self._replies.size <= self._replies.room
 
     def overfull(self) -> bool:
-        return self._outbox.overfull()
+        return self._outbox.overfull() or self._replies.room < 0
 
     def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write each delivery as a packed basic.deliver and the publisher's content frames."""

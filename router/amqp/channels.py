@@ -17,6 +17,7 @@ from leveret.protocol.errors import ChannelError
 from leveret.router.amqp.channel import Channel
 from leveret.router.session.confirms import OwedConfirms
 from leveret.router.session.reply_gate import Gate
+from leveret.router.session.session import Session
 from leveret.router.turns.backlog import Slices
 
 ENDED = 32  # channels that end at a time
@@ -58,6 +59,7 @@ class Channels:
 
     def __init__(self, replies: Gate) -> None:
         self.open: dict[int, Channel] = {}
+        self.sessions: dict[int, Session] = {}  # of the open channels
         self._closing: set[int] = set()
         self.owed: OwedConfirms[Channel] = OwedConfirms()
         self._replies = replies
@@ -96,6 +98,7 @@ class Channels:
     def add(self, channel: Channel) -> None:
         """Add an open channel and answer channel.open-ok."""
         self.open[channel.number] = channel
+        self.sessions[channel.number] = channel.session
         channel.send(m.ChannelOpenOk())
 
     def close(self, number: int, close: m.ChannelClose) -> None:
@@ -106,8 +109,7 @@ class Channels:
 
     def end(self) -> Slices:
         """Close the sessions of all channels, in slices; nothing is delivered to them any more."""
-        for channel in self.open.values():
-            channel.session.deliveries.finished = True
+        self._replies.refuse_deliveries()
         while self.open:
             for channel in list(islice(self.open.values(), ENDED)):
                 self._remove(channel)
@@ -126,7 +128,7 @@ class Channels:
         self._remove(channel)
 
     def _remove(self, channel: Channel) -> None:
-        del self.open[channel.number]
+        del self.open[channel.number], self.sessions[channel.number]
         self.owed.forget(channel)
         channel.session.close()
         del channel.session  # breaks a reference cycle: the session knows the channel

@@ -58,7 +58,7 @@ class AmqpConnection(AmqpHandshake):
 
     def sessions(self) -> dict[int, Session]:
         """The sessions of the open channels, by number."""
-        return {number: channel.session for number, channel in self.channels.open.items()}
+        return self.channels.sessions
 
     def close_sessions(self) -> Slices:
         return self.channels.end()

@@ -22,9 +22,11 @@ class Writes(Protocol):
 
 
 class Gate:
-    """The replies of one connection. ``waiting`` has the held replies, ``size`` is their size in bytes."""
+    """The replies of one connection. ``waiting`` has the held replies, ``size`` is their size in bytes. While
+    ``size`` is above ``room``, the connection takes no more deliveries.
+    """
 
-    __slots__ = ("_outbox", "_position", "_storage", "size", "waiting")
+    __slots__ = ("_outbox", "_position", "_storage", "room", "size", "waiting")
 
     def __init__(self, outbox: Writes, storage: Storage) -> None:
         self.waiting: deque[tuple[int, bytes]] = deque()  # with the batch that each waits for
@@ -32,6 +34,11 @@ class Gate:
         self._storage = storage
         self._position = 0
         self.size = 0
+        self.room = HELD_MAX
+
+    def refuse_deliveries(self) -> None:
+        """Take no deliveries any more, because the connection ends."""
+        self.room = -1
 
     @property
     def holding(self) -> bool:

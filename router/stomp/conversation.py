@@ -17,7 +17,7 @@ from leveret.protocol.errors import AmqpError, InternalError, ResourceError
 from leveret.protocol.stomp.frames import Frame, encode_frame
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
-from leveret.router.session.reply_gate import HELD_MAX, Gate
+from leveret.router.session.reply_gate import Gate
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox
@@ -227,7 +227,8 @@ class Conversation:
         """Return True if the client reads its messages, few replies wait for the disk, and no frames wait to
         be written.
         """
-        return self._outbox.writable() and self._replies.size <= HELD_MAX and not self._messages.waiting
+        room = self._replies.room
+        return self._outbox.writable() and self._replies.size <= room and not self._messages.waiting
 
     def overfull(self) -> bool:
         return self._outbox.overfull()

@@ -22,12 +22,14 @@ def turn(world):
 
 @pytest.fixture
 def client(connect):
-    """A client with many channels, each with a consumer of the queue q and a message that it holds."""
+    """A client with many channels, each with a consumer of the queue q that may hold two messages; together
+    they hold one for each channel.
+    """
     client = connect()
     client.do(m.QueueDeclare("q"))
     for number in range(2, COUNT + 2):
         client.send(
-            m.ChannelOpen(), m.BasicQos(0, 1, False), m.BasicConsume("q", f"c{number}"), channel=number
+            m.ChannelOpen(), m.BasicQos(0, 2, False), m.BasicConsume("q", f"c{number}"), channel=number
         )
     client.send(*[publish("q", b"x") for _ in range(COUNT)])
     return client
@@ -52,6 +54,8 @@ def test_the_channels_of_a_connection_end_in_slices(world, connect, client, turn
     else:
         client.send(m.ConnectionClose(200, "", 0, 0), channel=0)
     assert 0 < len(connection.channels.open) < COUNT
+    # The first slice did nothing for the channels that are left.
+    assert not any(each.session.deliveries.finished for each in connection.channels.open.values())
     sent = [client.next()] if end == "failure" else []
     assert client.next() is None, sent
     other = connect()
