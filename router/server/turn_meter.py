@@ -6,9 +6,10 @@ surrounds it: decoding a request, system calls, cleaning up. A round runs one st
 waits for sockets; a client that sends something waits for the rest of a round.
 
 A round of one step costs 1.3 microseconds more than one that is not measured. The clock of processor time
-is read at most every ``READ_AFTER`` seconds, because that is a system call of another 1 to 2 microseconds.
+is read at most every ``READ_AFTER`` seconds of steps, because that is a system call of 1 to 2 microseconds.
 Steps between two readings are shorter than that and are not recorded. The processor time of a recorded step
-is at most its duration, and may include up to ``READ_AFTER`` seconds of the steps before it.
+is at most its duration, and may include up to ``READ_AFTER`` seconds of the steps before it, and of the
+loop's own work between them.
 """
 
 import time
@@ -19,7 +20,7 @@ import trio
 from leveret.router.server.driver import Driver
 from leveret.router.turns.turn_times import SLOW, Turn
 
-READ_AFTER = 0.0005  # seconds between two readings of the processor time
+READ_AFTER = 0.0005  # seconds of steps between two readings of the processor time
 
 
 class TurnMeter(trio.abc.Instrument):
@@ -34,7 +35,9 @@ class TurnMeter(trio.abc.Instrument):
 
     def after_io_wait(self, timeout: float) -> None:
         """Begin a round."""
-        self._began = self._round_began = time.perf_counter()
+        now = time.perf_counter()
+        self._read_at += now - self._began  # the wait took no processor time
+        self._began = self._round_began = now
         self._round_cpu = self._cpu
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:

@@ -1,6 +1,7 @@
 """Measurement of the event loop: every step of every task is a turn, and is named by its work."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -58,7 +59,7 @@ async def test_a_step_with_a_batch_is_named_by_what_took_its_time(driver, clock,
         clock[0] += handling
         driver.end()
 
-    driver.broker.scheduler._delivering = "q", "/"
+    driver.broker.scheduler._delivering = SimpleNamespace(name="q", vhost="/")
     for handling, delivering in ((SLOW / 4, SLOW), (2 * SLOW, 0.01)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve, handling, delivering)
@@ -109,3 +110,20 @@ async def test_processor_time_of_a_step_is_at_most_its_duration(driver, monkeypa
     assert driver.broker.turn_times.longest_cpu(driver.broker.now).cpu_seconds <= (
         driver.broker.turn_times.longest(driver.broker.now).seconds
     )
+
+
+async def test_processor_time_is_not_read_after_a_wait_and_a_short_step(driver, clock, monkeypatch):
+    reads = []
+    monkeypatch.setattr(turn_meter.time, "thread_time", lambda: reads.append(clock[0]) or clock[0])
+    meter = TurnMeter(driver)
+    task = trio.lowlevel.current_task()
+    reads.clear()
+    for _ in range(3):
+        clock[0] += 1  # the loop waits
+        meter.after_io_wait(1.0)
+        clock[0] += READ_AFTER / 4
+        meter.after_task_step(task)
+    assert not reads
+    clock[0] += READ_AFTER / 2
+    meter.after_task_step(task)
+    assert len(reads) == 1
