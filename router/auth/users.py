@@ -134,8 +134,15 @@ class User:
     def forbid(self, vhost: str) -> None:
         """Remove the permissions in a virtual host; topic permissions stay, as in RabbitMQ."""
         if self.permissions.pop(vhost, None) is not None:
-            self._matchers = {key: matches for key, matches in self._matchers.items() if key[0] != vhost}
+            for operation in Permission._fields:
+                del self._matchers[vhost, operation]
             self._changed()
+
+    def forbid_all(self) -> None:
+        """Remove the permissions in all virtual hosts."""
+        self.permissions.clear()
+        self._matchers.clear()
+        self._changed()
 
     def permit_topic(self, vhost: str, exchange: str, *, write: str, read: str) -> None:
         """Set the patterns of routing keys that the user may write and read at a topic exchange; "" matches
@@ -215,8 +222,7 @@ class Users(Mapping[str, User]):
     def remove(self, name: str) -> None:
         """Remove a user; its sessions may do nothing from now on. Raises KeyError for an unknown name."""
         user = self._users.pop(name)
-        for vhost in list(user.permissions):
-            user.forbid(vhost)
+        user.forbid_all()
         user.identify(NO_PASSWORD, frozenset())
 
     def forget_vhost(self, vhost: str) -> Iterator[None]:
