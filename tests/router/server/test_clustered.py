@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -204,6 +206,20 @@ async def test_broker_answers_health_checks_and_stops_while_postgresql_hangs(tmp
             assert await a.stop() == 0
         finally:
             postgresql_pair.primary.resume()
+
+
+def test_broker_alone_loads_neither_psycopg_nor_the_modules_of_a_cluster():
+    code = "import leveret.router.server.main, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "leveret.router.server.main" in loaded
+    unwanted = (
+        "psycopg",
+        "leveret.router.postgresql",
+        "leveret.router.cluster.relay",
+        "leveret.router.server.relay",
+    )
+    assert [name for name in loaded if name.startswith(unwanted)] == []
 
 
 @pytest.mark.parametrize(
