@@ -1,11 +1,22 @@
 """Administration: the HTTP API is asked for much, or changes much at once."""
 
 import json
+from random import Random
 
 import trio
 
 from leveret.protocol.amqp import methods as m
-from tests.hostile.scenario import GUEST, Attack, Family, call_all, declare, fill, many_streams, read_to_end
+from tests.hostile.scenario import (
+    GUEST,
+    Attack,
+    Family,
+    basic,
+    call_all,
+    declare,
+    fill,
+    many_streams,
+    read_to_end,
+)
 from tests.router.server.client import publish_frames
 
 ADMINISTRATION = Family("administration")
@@ -259,3 +270,53 @@ async def auto_delete_chain(attack: Attack) -> None:
     await call_all(client, [m.QueueDeclare(f"q{n}", auto_delete=True) for n in range(2 * count)])
     await call_all(client, [m.BasicConsume(f"q{n}", f"q{n}") for n in range(2 * count)])
     await client.call(m.ChannelClose(200, "", 0, 0), m.ChannelCloseOk)
+
+
+@scenario(short=1 / 10)
+async def many_policies(attack: Attack) -> None:
+    """1,000 policies and 1,000 operator policies with patterns that need much work, and 300 declarations."""
+    count = attack.many(1000)
+    policies = [
+        {
+            "vhost": attack.vhost,
+            "name": f"p{n}",
+            "pattern": f"(a|b)*a(a|b){{14}}x{n}",
+            "definition": {"expires": n + 1},
+        }
+        for n in range(count)
+    ]
+    await attack.ask("/api/definitions", "POST", {"policies": policies})
+    values = [
+        {
+            "vhost": attack.vhost,
+            "component": "operator_policy",
+            "name": f"p{n}",
+            "value": {"pattern": f"^q{n}$", "definition": {"max-length": 5}},
+        }
+        for n in range(count)
+    ]
+    await attack.ask("/api/definitions", "POST", {"parameters": values})
+    client = await attack.client()
+    chance = Random(1)
+    names = ["".join(chance.choices("ab", k=200)) for _ in range(attack.many(300))]
+    await call_all(client, [m.QueueDeclare(name) for name in names])
+    await attack.ask(f"/api/queues/{attack.vhost}?page=1&page_size=5")
+
+
+@scenario(short=1 / 10)
+async def many_vhosts(attack: Attack) -> None:
+    """5,000 virtual hosts, one user with permissions for all of them, who is deleted."""
+    names = [f"hostile-{number}" for number in range(attack.many(5000))]
+    await attack.add_user("everywhere", "monitoring")
+    rights = {"configure": "^a", "write": "^b", "read": "^c"}
+    permissions = [{"user": "everywhere", "vhost": name, **rights} for name in names]
+    document = {"vhosts": [{"name": name} for name in names], "permissions": permissions}
+    await attack.ask("/api/definitions", "POST", document)
+    login = basic("everywhere", "everywhere")
+    for path in ("/api/overview", "/api/vhosts", "/api/definitions", "/metrics"):
+        answer = await attack.answer(path, authorization=login)
+        assert answer.status in (200, 401), answer
+    await attack.ask("/api/definitions")
+    await attack.ask("/api/users/everywhere", "DELETE")
+    for name in names:
+        await attack.ask(f"/api/vhosts/{name}", "DELETE")
