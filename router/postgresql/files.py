@@ -103,8 +103,7 @@ class PostgresFiles:
         if descriptor < FIRST_DESCRIPTOR:
             self._disk.write(descriptor, data, offset)
             return
-        unsynced = self._unsynced.setdefault(self._open[descriptor], [])
-        unsynced.extend((offset + start, piece) for start, piece in tables.pieces(data))
+        self._unsynced.setdefault(self._open[descriptor], []).append((offset, data))
 
     def sync(self, descriptor: int) -> None:
         if descriptor < FIRST_DESCRIPTOR:
@@ -172,7 +171,7 @@ class PostgresFiles:
         else:
             file = StoredFile(name, None, self._shard)
             before = [file.delete()]
-        inserts = [file.insert(self._next_version(), *piece) for piece in tables.pieces(data)]
+        inserts = [file.insert(self._next_version(), *piece) for piece in tables.rows([(0, data)])]
         try:
             self._append.commit([*before, *inserts])
         except AppendError:
@@ -236,7 +235,7 @@ class PostgresFiles:
             file = self._files.get(name)
             if file is None:
                 continue  # removed meanwhile
-            for start, piece in each:
+            for start, piece in tables.rows(each):
                 if size and not whole and size + len(piece) > tables.ROW:
                     self._append.commit(statements)
                     statements, size = [], 0

@@ -127,14 +127,24 @@ class StoredFile:
         return f"{self.table} WHERE", ()
 
 
-def pieces(data: Data) -> Iterator[Piece]:
-    """Yield the pieces of bytes that are rows, each with its place."""
-    if len(data) <= ROW:
-        yield 0, data
-        return
-    view = memoryview(data)
-    for start in range(0, len(data), ROW):
-        yield start, bytes(view[start : start + ROW])
+def rows(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Yield the rows for pieces in the order of writing: adjacent pieces are joined, up to ``ROW`` bytes."""
+    begin = size = 0
+    parts: list[Data] = []
+    for start, data in pieces:
+        if parts and (start != begin + size or size + len(data) > ROW):
+            yield begin, parts[0] if len(parts) == 1 else b"".join(parts)
+            parts, size = [], 0
+        begin = begin if parts else start
+        parts.append(data)
+        size += len(data)
+        if size > ROW:  # of one piece
+            view = memoryview(data)
+            for offset in range(0, size, ROW):
+                yield start + offset, bytes(view[offset : offset + ROW])
+            parts, size = [], 0
+    if parts:
+        yield begin, parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def overlay(found: Iterable[tuple[int, bytes]], offset: int) -> bytes:
