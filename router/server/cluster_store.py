@@ -5,7 +5,7 @@ Responsible for loading psycopg, and for the lease during a take-over, in which 
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,14 @@ class ClusterStore:
         self._ownership: StoreOwnership | None = None
 
     def check(self) -> None:
-        """Check that the store can be used. May block if PostgreSQL hangs. Raises StorageError."""
-        self._location.open(f"leveret start {self.node}").close()
+        """Check that the store can be used, and create its tables if there are none.
+
+        May block if PostgreSQL hangs. Raises StorageError.
+        """
+        from leveret.router.postgresql.schema import prepare  # noqa: PLC0415 - needs psycopg
+
+        with closing(self._location.open(f"leveret start {self.node}")) as connection:
+            prepare(connection, self._location)
 
     @property
     def ownership(self) -> "StoreOwnership":

@@ -80,11 +80,12 @@ class RelayedClients:
         Returns None, after a log line, if the handshake fails. The caller closes the connection.
         """
         membership = self._membership
-        handshake = RelayedHandshake(membership.secret, active=membership.is_active)
+        is_active = membership.is_active and membership.secret != b""
+        handshake = RelayedHandshake(membership.secret, active=is_active)
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT):
                 await stream.send_all(handshake.challenge(await read_exactly(stream, HELLO)))
-                if not membership.is_active:
+                if not is_active:
                     return None
                 size = handshake.identity_size(await read_exactly(stream, IDENTITY_HEAD))
                 return handshake.client(await read_exactly(stream, size))

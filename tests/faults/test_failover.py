@@ -12,5 +12,5 @@ from tests.faults.networks import missing
 @pytest.mark.needs("postgresql")
 @pytest.mark.timeout(300)
 async def test_what_was_confirmed_is_there_after_a_fail_over():
-    failures = await fail_over(cycles=30, seed=int(time.time()), seconds=100, longest=6, cuts=not missing())
+    failures = await fail_over(cycles=30, seed=int(time.time()), seconds=80, longest=6, cuts=not missing())
     assert failures == []

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pika
+import psycopg
 import pytest
 import stomp as stomp_client
 import trio
@@ -206,6 +207,18 @@ async def test_broker_answers_health_checks_and_stops_while_postgresql_hangs(tmp
             assert await a.stop() == 0
         finally:
             postgresql_pair.primary.resume()
+
+
+async def test_store_of_another_version_is_refused_at_the_start(tmp_path, database):  # noqa: F811
+    async with member(tmp_path, database, "a") as a:
+        await until_active(a)
+        assert await a.stop() == 0
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE leveret.stores SET format = 99")
+    async with member(tmp_path, database, "b") as b:
+        assert await b.ended() != 0
+        assert "has format 99" in b.log
+        assert "Traceback" not in b.log
 
 
 def test_broker_alone_loads_neither_psycopg_nor_the_modules_of_a_cluster():

@@ -300,6 +300,15 @@ async def test_broker_of_another_cluster_gets_nothing_of_a_client(brokers, monke
     assert "secret" in line["reason"]
 
 
+async def test_broker_without_a_secret_accepts_no_relayed_clients(brokers, monkeypatch, logged):
+    """Anyone could prove to know an empty secret."""
+    monkeypatch.setattr(gateways, "WAIT", 0.1)
+    brokers.owner.gateway.secret = brokers.standby.gateway.secret = b""
+    stream = await brokers.standby.connect("stomp")
+    assert (await stream.receive_some()).startswith(b"ERROR\n")
+    assert "not the active broker" in logged[0]["reason"]
+
+
 async def test_active_broker_that_cannot_be_reached_is_named(brokers, monkeypatch, logged):
     monkeypatch.setattr(gateways, "WAIT", 0.1)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
