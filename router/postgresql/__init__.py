@@ -1,5 +1,5 @@
 """The store in a PostgreSQL: the same journal, pages and rows as in a data directory, as insert-only rows.
 
-Responsible for connections, tables, and the fence that keeps a second broker from writing. psycopg is
-imported by this package only, which a broker with a data directory does not load.
+Responsible for connections, tables, and the fence that keeps a second broker from writing. Its modules import
+psycopg, an optional dependency, so a broker with a data directory does not load them.
 """

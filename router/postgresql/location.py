@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from leveret.router.store.backend import StorageError
+from leveret.router.values.postgresql_urls import describe_url, parse_url
 
 # Whatever fails is an exception here, and the caller logs it.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
@@ -55,20 +56,18 @@ class StoreLocation:
     shard: int = 0
 
     def __str__(self) -> str:
-        """Return the place without the password."""
+        """Return the place without the user and the password."""
         try:
-            known = conninfo_to_dict(self.url)
+            return describe_url(self.url)
         except psycopg.ProgrammingError:
             return "the PostgreSQL of the store"
-        host, port = known.get("host", "localhost"), known.get("port", 5432)
-        return f"postgresql://{host}:{port}/{known.get('dbname', known.get('user', ''))}"
 
     def connect(self, name: str) -> Connection:
         """Return a session whose statements commit on their own. Raises psycopg.Error.
 
         ``name`` is the name of the session in pg_stat_activity.
         """
-        known: dict[str, Any] = {"connect_timeout": CONNECT, **LIVENESS, **conninfo_to_dict(self.url)}
+        known: dict[str, Any] = {"connect_timeout": CONNECT, **LIVENESS, **parse_url(self.url)}
         known["application_name"] = name
         connection = psycopg.connect(make_conninfo("", **known), autocommit=True)
         try:

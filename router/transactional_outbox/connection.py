@@ -6,12 +6,12 @@ The only module besides ``database`` and ``maintenance`` that needs psycopg, whi
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from leveret.router.transactional_outbox.schema import TABLE, VERSION, Installed, parse_comment
+from leveret.router.values.postgresql_urls import describe_url, parse_url
 
 # So that a lost connection is noticed within half a minute, on both sides. The URL may set others.
 OPTIONS: dict[str, Any] = {
@@ -32,19 +32,11 @@ class OutboxError(Exception):
 
 def connect(url: str, name: str) -> Connection:
     """Connect to a database; ``name`` is shown in ``pg_stat_activity``. Raises OutboxError."""
-    given = parse_url(url)
     with as_outbox_errors():
+        given = parse_url(url)
         options = f"{SERVER_OPTIONS} {given.get('options', '')}".rstrip()
         merged = OPTIONS | given | {"options": options, "application_name": name, "client_encoding": "UTF8"}
         return psycopg.connect(make_conninfo("", **merged), autocommit=True)
-
-
-def parse_url(url: str) -> dict[str, Any]:
-    """Return the parameters of a URL. Raises OutboxError, whose text does not repeat the URL."""
-    try:
-        return dict(conninfo_to_dict(url))
-    except psycopg.Error as error:
-        raise OutboxError(" ".join(str(error).replace(url, "...").split())) from None
 
 
 @contextmanager
@@ -96,11 +88,5 @@ def must_be_current(installed: Installed | None) -> Installed:
 
 def describe(url: str) -> str:
     """Return a name of the database without user and password. Raises OutboxError for a malformed URL."""
-    given = parse_url(url)
-    hosts = str(given.get("host") or given.get("hostaddr") or "").split(",")
-    ports = str(given.get("port") or "").split(",")
-    places = [
-        f"{host}:{port}" if (port := ports[min(index, len(ports) - 1)]) else host
-        for index, host in enumerate(hosts)
-    ]
-    return f"postgresql://{','.join(places)}/{quote(str(given.get('dbname') or ''))}"
+    with as_outbox_errors():
+        return describe_url(url)
