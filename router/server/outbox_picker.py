@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DATABASE = "leveret.router.transactional_outbox.database"  # imports psycopg, which takes 100 ms
 FIRST_RETRY, LAST_RETRY = 0.1, 10.0  # seconds until a lost connection is made again: doubled each time
-HELD_RETRY = 1.0  # seconds until the outbox of another broker is tried again
+HELD_RETRY = 0.5  # seconds until the outbox of another broker is tried again
 COUNT_INTERVAL = 5.0  # seconds between two counts of the rows,
 COUNT_SHARE = 20  # and at least so many times as long as a count takes
 BATCH_BYTES = 4 << 20  # of bodies and properties that are read at a time

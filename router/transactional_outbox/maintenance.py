@@ -9,6 +9,7 @@ from leveret.router.transactional_outbox.connection import (
     as_outbox_errors,
     find_outbox,
 )
+from leveret.router.transactional_outbox.database import LOCK_CLASS
 from leveret.router.transactional_outbox.schema import DROP, SCRIPTS, TABLE, TRIGGER, VERSION
 
 SHOWN = 20  # failed rows in a report
@@ -94,8 +95,10 @@ def report(connection: Connection) -> OutboxReport:
         )
         publisher = connection.execute(
             "SELECT coalesce(host(client_addr), 'local') FROM pg_locks JOIN pg_stat_activity USING (pid) "
-            "WHERE locktype = 'advisory' AND granted AND objid = 'leveret_outbox'::regclass::oid "
-            "AND application_name LIKE 'leveret outbox %%'"
+            "WHERE locktype = 'advisory' AND granted AND classid = %s AND objsubid = 2 "
+            "AND objid = 'leveret_outbox'::regclass::oid "
+            "AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            [LOCK_CLASS],
         ).fetchone()
         failures = connection.execute(
             "SELECT id, virtual_host, exchange, routing_key, attempts, error, failed_at, retry_at "

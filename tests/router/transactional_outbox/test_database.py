@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 from itertools import count
 
 import psycopg
@@ -56,6 +57,14 @@ def take(opened, **limits):
     rows = opened.read(**LIMITS | limits)
     opened.settle(BatchResult(rows, []))
     return [row.body.decode() for row in rows]
+
+
+def wait_until(condition):
+    """Wait for what the server does after a connection has ended."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # -- order ---------------------------------------------------------------------------------------------------
@@ -309,11 +318,17 @@ def other(database, store, process=None):
     return found
 
 
+def test_a_report_names_the_address_of_the_publisher(application, opened):
+    assert report(application).publisher == "127.0.0.1"
+    opened.close()
+    wait_until(lambda: report(application).publisher is None)
+
+
 def test_another_broker_waits_until_the_first_is_gone(database, opened):
     second = other(database, b"x" * 16)
     assert second.hold().startswith("another broker publishes from this outbox")
     opened.close()
-    assert second.hold() == ""
+    wait_until(lambda: second.hold() == "")
     second.close()
 
 
@@ -321,9 +336,7 @@ def test_a_new_process_on_the_same_data_ends_the_connection_of_the_old_one(datab
     """The old one may hang, and its connection would stay."""
     second = other(database, STORE)
     assert second.hold() == "an earlier process of this broker is still connected; its connection is ended"
-    for _ in range(1000):
-        if second.hold() == "":
-            break
+    wait_until(lambda: second.hold() == "")
     with pytest.raises(OutboxError):
         opened.read(**LIMITS)
     second.close()
