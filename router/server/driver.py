@@ -21,6 +21,7 @@ from leveret.router.server.young_collections import YoungCollections
 
 LATE = 1000  # ms; a timer that is later shows that the process did not run
 GRACE = 0.5  # seconds in which clients are then read from before overdue timers run
+LARGE_READ = 1 << 12  # bytes of a read from which it is large
 HOLD_TIMEOUT = 1  # seconds that a client waits at most for the disk
 COMMANDS = 0.0025  # seconds of a turn for commands of a client or due timers
 
@@ -36,7 +37,8 @@ class Driver:
         # slice in each round of the event loop: 20 lists of thousands of queues would take 100 ms otherwise.
         self.long_answers = trio.Lock()
         self._collections = YoungCollections()
-        self._taken = 0  # bytes from clients since the last commit
+        # Bytes from clients since the last commit, in reads of less than ``LARGE_READ`` bytes and in others
+        self._taken_small = self._taken_large = 0
         self._relief = trio.Event()
         self._held: trio.Event | None = None  # set when clients may be read from again
         self._armed: int | None = None  # when the timer task wakes by itself, in ms
@@ -109,15 +111,26 @@ class Driver:
         return what, handling
 
     async def throttle(self, size: int) -> None:
-        """Count bytes from a client, and wait while the disk is behind, for a limited time."""
-        self._taken += size
+        """Count bytes that were read from a client, and wait while the disk is behind, for a limited time.
+
+        Small reads and large ones are counted apart: those who send a message now and then do not wait for
+        the disk because another client sends gigabytes.
+        """
+        if size < LARGE_READ:
+            self._taken_small += size
+        else:
+            self._taken_large += size
         if self._held is not None:
             with trio.move_on_after(HOLD_TIMEOUT):
                 await self._held.wait()
-        if self.broker.storage.behind(self._taken):
+        if self._is_behind(size):
             with trio.move_on_after(HOLD_TIMEOUT):
-                while self.broker.storage.behind(self._taken):
+                while self._is_behind(size):
                     await self._relief.wait()
+
+    def _is_behind(self, size: int) -> bool:
+        """Return True if a client with a read of ``size`` bytes must wait for the disk."""
+        return self.broker.storage.behind(self._taken_small if size < LARGE_READ else self._taken_large)
 
     @contextmanager
     def holding(self) -> Iterator[None]:
@@ -132,7 +145,7 @@ class Driver:
     def release_waiting(self, *, committed: bool) -> None:
         """Let clients that wait for the disk continue, after a commit or a change of the store's state."""
         if committed:
-            self._taken = 0
+            self._taken_small = self._taken_large = 0
         self._relief.set()
         self._relief = trio.Event()
 

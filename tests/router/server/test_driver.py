@@ -8,7 +8,7 @@ import trio.testing
 from leveret.router.broker.broker import Broker
 from leveret.router.persistence.api import NoStorage
 from leveret.router.server import driver as driver_module
-from leveret.router.server.driver import Driver
+from leveret.router.server.driver import LARGE_READ, Driver
 from leveret.router.settings import Settings
 from leveret.router.turns.budget import Budget
 from leveret.router.turns.timers import Timers
@@ -216,6 +216,18 @@ async def test_a_client_that_sends_little_does_not_wait(autojump_clock):
     before = trio.current_time()
     await driver.throttle(10)
     assert trio.current_time() == before
+
+
+@pytest.mark.parametrize("size", [5, LARGE_READ])
+async def test_reads_of_one_size_do_not_make_those_of_another_wait(autojump_clock, size):
+    others = LARGE_READ if size < LARGE_READ else 11
+    driver = Driver(Broker(Settings(), storage=Behind()))
+    before = trio.current_time()
+    await driver.throttle(others)
+    waited = trio.current_time() - before
+    assert waited == pytest.approx(driver_module.HOLD_TIMEOUT)
+    await driver.throttle(size)
+    assert (trio.current_time() - before == waited) == (size < LARGE_READ)
 
 
 async def test_each_turn_has_a_budget_of_its_own(driver, broker, monkeypatch):
