@@ -10,7 +10,10 @@ from leveret.router.cluster.shared_store import Observation
 
 
 class OwnerWatch:
-    """Watch over the active broker. ``patience`` is in seconds, and so are all times."""
+    """Watch over the active broker. ``patience`` is in seconds, and so are all times.
+
+    A longer lease of the active broker is waited for, too, if its settings differ.
+    """
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -22,7 +25,7 @@ class OwnerWatch:
         if self._last is None or (seen.position, seen.epoch) != (self._last.position, self._last.epoch):
             self.changed_at = now
         self._last = seen
-        return seen.stopped or now - self.changed_at >= self._patience
+        return seen.stopped or now - self.changed_at >= max(self._patience, seen.lease)
 
     def interrupt(self) -> None:
         """Begin to wait anew, because the store could not be read.

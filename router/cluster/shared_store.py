@@ -18,7 +18,8 @@ class Observation:
     """The newest position of the journal, and the broker that owns it, as a standby reads them.
 
     ``stopped`` is True if that broker has stopped in good order, or if there never was one. ``active`` is
-    None if the broker advertises no address. ``secret`` is that of the cluster.
+    None if the broker advertises no address. ``secret`` is that of the cluster. ``lease`` is the time in
+    seconds for which that broker acts without a successful commit.
     """
 
     position: int
@@ -27,6 +28,7 @@ class Observation:
     node: str = ""
     active: ActiveBroker | None = None
     secret: bytes = b""
+    lease: float = 0.0
 
 
 class ObservedStore(Protocol):

@@ -27,6 +27,7 @@ STATE = """
 SELECT (SELECT secret FROM clusters LIMIT 1),
     (SELECT node FROM takeovers WHERE shard = %s AND epoch = %s),
     (SELECT advertise FROM takeovers WHERE shard = %s AND epoch = %s),
+    (SELECT lease FROM takeovers WHERE shard = %s AND epoch = %s),
     EXISTS (SELECT FROM files WHERE shard = %s AND name = %s)
 """
 PEERS = """
@@ -55,8 +56,8 @@ class StoreObserver:
         connection = self._connected()
         try:
             self.newest = newest = fence.read_newest(connection, shard)
-            values = (shard, newest.epoch, shard, newest.epoch, shard, STOPPED)
-            ((secret, node, advertise, stopped),) = execute(connection, STATE, values)
+            values = (*3 * (shard, newest.epoch), shard, STOPPED)
+            ((secret, node, advertise, lease, stopped),) = execute(connection, STATE, values)
         except errors.UndefinedTable:
             self.newest = None
             return Observation(0, 0, stopped=True)
@@ -68,6 +69,7 @@ class StoreObserver:
             stopped=stopped or newest.epoch == fence.FIRST_EPOCH,  # no broker has used it yet
             node=node or "",
             active=_active(node, newest.epoch, advertise),
+            lease=(lease or 0) / 1000,
             secret=bytes(secret or b""),
         )
 
@@ -150,9 +152,12 @@ def _active(node: str | None, epoch: int, advertise: str | None) -> ActiveBroker
         return None
 
 
-def take_over(location: StoreLocation, seen: Newest | None, node: str, advertise: str) -> PostgresBackend:
+def take_over(
+    location: StoreLocation, seen: Newest | None, node: str, advertise: str, lease: int
+) -> PostgresBackend:
     """Take over the store from the owner of the position ``seen``; None if there was no store.
 
+    ``lease`` is the time in ms for which the new owner acts without a successful commit.
     Raises TakeOverError if a position was appended since, and StorageError.
     """
     connection = location.open(f"{STANDBY} {location.shard} {node}")
@@ -161,9 +166,9 @@ def take_over(location: StoreLocation, seen: Newest | None, node: str, advertise
         schema.prepare(connection, location)
         if seen is None:
             seen = fence.read_newest(connection, shard)
-        values: Sequence[Any] = (shard, seen.epoch + 1, node, advertise)
+        values: Sequence[Any] = (shard, seen.epoch + 1, node, advertise, lease)
         statements: list[Statement] = [
-            ("INSERT INTO takeovers (shard, epoch, node, advertise) VALUES (%s, %s, %s, %s)", values),
+            ("INSERT INTO takeovers VALUES (%s, %s, %s, %s, %s)", values),
             ("DELETE FROM takeovers WHERE shard = %s AND epoch <= %s", (shard, seen.epoch - KEPT)),
         ]
         began = time.monotonic()

@@ -54,7 +54,7 @@ ALTER TABLE files ALTER COLUMN bytes SET STORAGE EXTERNAL;
 CREATE TABLE newest_ids (shard int PRIMARY KEY, id bigint NOT NULL);
 CREATE TABLE clusters (secret bytea NOT NULL);
 CREATE TABLE takeovers (
-    shard int, epoch bigint, node text NOT NULL, advertise text NOT NULL,
+    shard int, epoch bigint, node text NOT NULL, advertise text NOT NULL, lease int NOT NULL,
     at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (shard, epoch)
 );
 """

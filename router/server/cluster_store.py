@@ -32,6 +32,7 @@ class ClusterStore:
         """Load psycopg, and connect to nothing yet. Raises StorageError."""
         self.node = settings.cluster.node or socket.gethostname().partition(".")[0] or "localhost"
         self.advertise = settings.cluster.advertise
+        self._lease = settings.cluster.takeover_after
         self._location = make_location(settings)
         from leveret.router.postgresql.membership import StoreObserver  # noqa: PLC0415 - needs psycopg
 
@@ -71,7 +72,7 @@ class ClusterStore:
         """
         from leveret.router.postgresql.membership import StoreOwnership, take_over  # noqa: PLC0415 - as above
 
-        backend = take_over(self._location, self._observer.newest, self.node, self.advertise)
+        backend = take_over(self._location, self._observer.newest, self.node, self.advertise, self._lease)
         self._ownership = StoreOwnership(backend)
         self._backend = backend
 

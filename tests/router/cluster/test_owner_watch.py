@@ -1,5 +1,7 @@
 """The decision to take over: by a position that stands still, on the standby's own clock."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,13 @@ def test_another_epoch_at_the_same_position_is_a_change():
     watch = OwnerWatch(3)
     watch.is_gone(seen(7, 1), 0)
     assert not watch.is_gone(seen(7, 2), 3)
+
+
+def test_longer_lease_of_the_owner_is_waited_for():
+    watch, slow = OwnerWatch(3), replace(seen(7), lease=8.0)
+    assert not watch.is_gone(slow, 0)
+    assert not watch.is_gone(slow, 7.9)
+    assert watch.is_gone(slow, 8)
 
 
 def test_wait_begins_anew_after_the_store_could_not_be_read():
