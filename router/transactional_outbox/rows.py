@@ -62,10 +62,9 @@ class BatchResult(NamedTuple):
 
 def make_message(row: OutboxRow, *, frame_max: int, max_message_size: int) -> Message:
     """Return the message of a row. Raises PreconditionFailed for a row that makes none."""
-    if row.body is None or row.size > max_message_size:
-        raise PreconditionFailed(
-            f"message size {row.size} is larger than configured max size {max_message_size}"
-        )
+    size = row.size if row.body is None else len(row.body)  # a text may be longer in UTF-8
+    if row.body is None or size > max_message_size:
+        raise PreconditionFailed(f"message size {size} is larger than configured max size {max_message_size}")
     properties = _properties(row.properties)
     if properties.delivery_mode is None:
         properties.delivery_mode = PERSISTENT
