@@ -60,6 +60,14 @@ FROM measured, (
 ) AS snapshot
 WHERE before < %(bytes)s ORDER BY id
 """
+# Statistics of a table that is full and empty in turn are often wrong; a scan of a backlog for each batch
+# would take the square of its time. A deletion that a crash of the server undoes does no harm, because the
+# broker recognizes the rows; at most 0.6 s are undone (three times wal_writer_delay). The other two replace
+# what a database or a role may have as its default.
+_SESSION = """
+SET enable_seqscan = off; SET synchronous_commit = off; SET statement_timeout = 0;
+SET default_transaction_isolation = 'read committed'
+"""
 _DELETE = """
 DELETE FROM leveret_outbox AS row USING unnest(%s::bigint[], %s::uuid[]) AS done(id, message_id)
 WHERE row.id = ANY(%s::bigint[]) AND row.id = done.id AND row.message_id = done.message_id
@@ -122,12 +130,7 @@ class OutboxDatabase:
                 raise OutboxError("the database has the encoding SQL_ASCII, in which texts may be anything")
             connection.add_notify_handler(self._notice)
             connection.execute("LISTEN leveret_outbox")
-            # Statistics of a table that is full and empty in turn are often wrong; a scan of a backlog for
-            # each batch would take the square of its time.
-            connection.execute("SET enable_seqscan = off")
-            # A deletion that a crash of the server undoes does no harm: the broker recognizes the rows. At
-            # most 0.6 s are undone (three times wal_writer_delay).
-            connection.execute("SET synchronous_commit = off")
+            connection.execute(_SESSION)
         return installed.id.bytes
 
     def hold(self) -> str:
