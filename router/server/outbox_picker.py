@@ -30,6 +30,7 @@ FIRST_RETRY, LAST_RETRY = 0.1, 10.0  # seconds until a lost connection is made a
 HELD_RETRY = 0.5  # seconds until the outbox of another broker is tried again
 COUNT_INTERVAL = 5.0  # seconds between two counts of the rows,
 COUNT_SHARE = 20  # and at least so many times as long as a count takes
+LOG_INTERVAL = 10.0  # seconds between two lines about refused rows
 BATCH_BYTES = 4 << 20  # of bodies and properties that are read at a time
 
 Result = TypeVar("Result")
@@ -75,7 +76,8 @@ class OutboxPicker:
         self._log = structlog.get_logger().bind(outbox=self.state.database)
         self._published: dict[bytes, PublishedRows] = {}  # by the id of the outbox
         self._unblocked = trio.Event()
-        self._count_at = 0.0
+        self._retry_at = self._count_at = self._log_at = 0.0
+        self._unlogged = 0  # refused rows since the last line in the log
 
     async def run(self) -> None:
         """Publish rows; connect again, with growing pauses, as often as that is needed."""
@@ -125,7 +127,8 @@ class OutboxPicker:
         )
         try:
             while True:
-                user = await self._publishing_user()
+                await self._unblocked_by_alarms(database)
+                user = self._publishing_user()
                 rows = await _in_thread(read)
                 if not rows:
                     await self._idle(database)
@@ -134,25 +137,27 @@ class OutboxPicker:
                 result = await self._publish(publisher, rows, user)
                 await _in_thread(partial(database.settle, result))
                 self._report(publisher, result)
-                if trio.current_time() >= self._count_at:
-                    await self._count(database)
+                await self._run_due(database)
         finally:
             self._driver.begin("end of an outbox's connection")
             publisher.close()
             self._driver.end()
 
-    async def _publishing_user(self) -> User:
-        """Return the user who publishes, once no alarm blocks publishers. Raises OutboxError if there is no
-        such user.
-        """
+    async def _unblocked_by_alarms(self, database: "OutboxDatabase") -> None:
+        """Return when no alarm blocks publishers; count the rows meanwhile."""
         alarms = self._broker.alarms
         while alarms.raised:
             self._enter("blocked", f"publishers are blocked: {alarms.reason()}")
             self._unblocked = trio.Event()
             alarms.block(self)
-            await self._unblocked.wait()
+            with trio.move_on_after(COUNT_INTERVAL):
+                await self._unblocked.wait()
+            await self._run_due(database)
         if self.state.phase == "blocked":
             self._enter("running")
+
+    def _publishing_user(self) -> User:
+        """Return the user who publishes. Raises OutboxError if there is none of this name."""
         name = self._settings.user or self._broker.settings.default_user
         user = self._broker.users.get(name)
         if user is None:
@@ -184,16 +189,20 @@ class OutboxPicker:
         """Wait for a notification, at most for the poll interval."""
         if not database.notified:
             longest = self._settings.poll_interval / 1000
-            with trio.move_on_after(min(longest, database.full_read_in or longest)) as waiting:
+            with trio.move_on_after(min(longest, database.full_read_in or longest)):
                 await trio.lowlevel.wait_readable(database.fileno())
-            if waiting.cancelled_caught:
-                await _in_thread(database.retry_due)
-        if trio.current_time() >= self._count_at:
-            await self._count(database)
+        await self._run_due(database)
 
-    async def _count(self, database: "OutboxDatabase") -> None:
-        """Count the rows for metrics."""
+    async def _run_due(self, database: "OutboxDatabase") -> None:
+        """Let rows wait again whose retry is due, and count the rows for metrics; at intervals, also while
+        there is always something to publish.
+        """
         began = trio.current_time()
+        if began >= self._retry_at:
+            self._retry_at = began + self._settings.poll_interval / 1000
+            await _in_thread(database.retry_due)
+        if began < self._count_at:
+            return
         counts = await _in_thread(database.count)
         took = trio.current_time() - began
         self._count_at = began + max(COUNT_INTERVAL, COUNT_SHARE * took)
@@ -208,10 +217,14 @@ class OutboxPicker:
         publisher.recognized = 0
         if result.failed:
             state.refused += len(result.failed)
+            self._unlogged += len(result.failed)
+        if result.failed and trio.current_time() >= self._log_at:
+            self._log_at = trio.current_time() + LOG_INTERVAL
+            rows, self._unlogged = self._unlogged, 0
             first = result.failed[0]
             self._log.warning(
                 "rows of the outbox were refused",
-                rows=len(result.failed),
+                rows=rows,
                 first_id=first.row.id,
                 error=first.error,
                 advice="'leveret outbox status' lists them, and 'leveret outbox retry' publishes them again",

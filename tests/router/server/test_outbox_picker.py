@@ -141,6 +141,20 @@ async def test_a_full_queue_is_tried_again_by_itself(start, database):
     assert await bodies(client, 2) == ["a", "b"]
 
 
+async def test_a_full_queue_is_tried_again_while_other_rows_are_published(start, database):
+    application = start(database, poll_interval=20)
+    client = await application.consumer()
+    arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    await client.call(m.QueueDeclare("full", arguments=arguments), m.QueueDeclareOk)
+    await application.insert("a", "b", key="full")
+    await application.until("SELECT attempts FROM leveret_outbox", [(1,)])
+    await client.call(m.QueuePurge("full"), m.QueuePurgeOk)
+    with trio.fail_after(PATIENCE):
+        while await application.execute("SELECT FROM leveret_outbox WHERE routing_key = 'full'"):
+            await application.insert("other")
+            assert await bodies(client, 1) == ["other"]
+
+
 async def test_an_alarm_holds_rows_back_until_it_is_cleared(start, database):
     application = start(database)
     client = await application.consumer()
