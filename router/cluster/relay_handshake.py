@@ -16,7 +16,7 @@ clocks are compared. The proof of the challenge shows the standby that it has re
 before it sends passwords of clients there. The bytes that follow are those of the client; they are neither
 encrypted nor protected against changes.
 
-In the spirit of the PROXY protocol, version 2 (haproxy.org), which has no proofs.
+The PROXY protocol, version 2 (haproxy.org), has the same purpose and no proofs.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class RelayedClient(Struct, frozen=True):
 
 
 class RelayingHandshake:
-    """The side of the standby."""
+    """The side of the standby: it sends the hello and, after the challenge, the identity."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -97,7 +97,7 @@ class RelayingHandshake:
 
 
 class RelayedHandshake:
-    """The side of the active broker."""
+    """The side of the broker that is connected to: it sends the challenge and checks the identity."""
 
     def __init__(self, secret: bytes, *, active: bool) -> None:
         self._secret = secret
@@ -140,4 +140,5 @@ class RelayedHandshake:
 
 
 def _prove(secret: bytes, label: bytes, nonces: bytes, content: bytes) -> bytes:
+    """Return the proof of a message; ``label`` keeps a challenge from serving as an identity."""
     return hmac.digest(secret, label + nonces + content, hashlib.sha256)
