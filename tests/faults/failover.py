@@ -3,112 +3,39 @@
     python -m tests.faults.failover --cycles 500 --seed 1
 
 Two brokers over a PostgreSQL with a synchronous standby, and clients that follow the addresses of both. A
-cycle: clients work; one thing fails (see ``FAULTS``); they go on until the cluster has served them for a
-moment; then everything in the queues is looked at, and every position of the store. Messages that were
+cycle: clients work; one thing fails (see ``cluster_faults``); they go on until the cluster has served them
+for a moment; then everything in the queues is looked at, and every position of the store. Messages that were
 confirmed must be there, settled ones must not come back, and each position belongs to one epoch.
 """
 
 import argparse
-import os
-import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import trio
 
 from leveret.protocol.amqp import methods as m
-from tests.faults.broker import Broker, StartError
+from tests.faults.broker import StartError
 from tests.faults.client import LOST, Failed, FaultClient
+from tests.faults.cluster import Cluster, allow
+from tests.faults.cluster_faults import CUTS, FAULTS
 from tests.faults.crash import Life, leaves
 from tests.faults.model import Model
-from tests.faults.networks import ALLOWED, CLIENTS, POSTGRESQL, Network, missing, networks
+from tests.faults.networks import missing, networks
 from tests.faults.topology import CHAINS, CONSUMED, FILLED, KEEPS_ALL
 from tests.faults.workload import churner, consumer, declare, filler, mover, publisher, purger, transactions
-from tests.postgresql import STANDBY, USER, PostgresPair, free_port, running_pair
+from tests.postgresql import running_pair
 
-NAMES = ("a", "b")
 LIFE = 6  # cycles a database lives through
 PATIENCE = 90  # seconds of a cycle
 SERVED = 1.0  # seconds that clients work after they were served again
 RECOVERY = 30  # seconds in which some broker must serve again, also after PostgreSQL was away
-
-
-class Cluster:
-    """Two brokers over one PostgreSQL."""
-
-    def __init__(
-        self, directory: Path, pair: PostgresPair, database: str, random: Random, links: Sequence[Network]
-    ) -> None:
-        """``links`` are the networks of both brokers; empty if they cannot be cut."""
-        self.pair = pair
-        self.random = random
-        self.database = database
-        self.links = links
-        hosts = [link.address for link in links] or ["127.0.0.1"] * 2
-        self.ports = [(host, free_port()) for host in hosts]
-        self.brokers = [self._broker(directory / name, number) for number, name in enumerate(NAMES)]
-
-    def _broker(self, place: Path, number: int) -> Broker:
-        host, port = self.ports[number]
-        pair = self.pair
-        at = self.links[number].postgresql if self.links else "127.0.0.1"
-        url = f"postgresql://{USER}@{at}:{pair.primary.port},{at}:{pair.standby.port}/{self.database}"
-        return Broker(
-            place,
-            *("--store", f"{url}?target_session_attrs=read-write", "--log-level", "info"),
-            *("--node", NAMES[number], "--advertise", f"{host}:{port}", "--amqp", f"{host}:{port}"),
-            *("--set", "loopback_users=", "--set", "auth.password_hash=sha256"),
-            *("--set", "queue.default_delivery_limit=-1", "--set", "store.journal_size=1000000"),
-            prefix=self.links[number].prefix if self.links else (),
-        )
-
-    @property
-    def port(self) -> tuple[str, int]:
-        """The address of either broker: the standby relays."""
-        return self.random.choice(self.ports)
-
-    async def start(self) -> None:
-        for broker in self.brokers:
-            await broker.start()
-
-    async def kill(self) -> None:
-        for broker in self.brokers:
-            await broker.kill()
-
-    def owner(self) -> Broker:
-        """The broker that the newest take-over names."""
-        return self.brokers[self.owner_number()]
-
-    def owner_number(self) -> int:
-        query = "SELECT node FROM leveret.takeovers ORDER BY epoch DESC LIMIT 1"
-        ((node,),) = self.pair.primary.execute(query, self.database)
-        return NAMES.index(node)
-
-    def check_positions(self) -> list[str]:
-        """Return the faults in the positions: one epoch each, none is missing, and epochs never go back."""
-        database = self.database
-        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'leveret' AND tablename LIKE 'fence\\_%'"
-        tables = [name for (name,) in self.pair.primary.execute(query, database)]
-        rows = sorted(
-            row
-            for table in tables
-            for row in self.pair.primary.execute(f"SELECT position, epoch FROM leveret.{table}", database)
-        )
-        wrong = []
-        for (before, old), (position, epoch) in pairwise(rows):
-            if position != before + 1:
-                wrong.append(f"position {position} follows {before}")
-            if epoch and epoch < old:
-                wrong.append(f"position {position} has epoch {epoch}, after {old}")
-        return wrong
 
 
 class FailoverLife(Life):
@@ -231,129 +158,6 @@ class FailoverLife(Life):
         """Do nothing: no stream is part of this load."""
 
 
-# -- faults --------------------------------------------------------------------------------------------------
-
-
-async def owner_killed(life: FailoverLife) -> None:
-    owner = life.cluster.owner()
-    await owner.kill()
-    await trio.sleep(life.random.choice((0, 1, 6)))
-    await owner.start()
-
-
-async def owner_stopped(life: FailoverLife) -> None:
-    """In good order, with SIGTERM."""
-    owner = life.cluster.owner()
-    if status := await owner.stop():
-        raise Failed(f"exit status {status}\n{owner.log.read_text()}")
-    await owner.start()
-
-
-async def owner_suspended(life: FailoverLife) -> None:
-    """With SIGSTOP: when it continues, it believes that it is active."""
-    owner = life.cluster.owner()
-    os.kill(owner.process_id, signal.SIGSTOP)
-    try:
-        await trio.sleep(life.random.choice((1, 2.8, 3.2, 5, life.longest)))
-    finally:
-        os.kill(owner.process_id, signal.SIGCONT)
-    await trio.sleep(life.random.choice((0, 2)))
-
-
-async def standby_killed(life: FailoverLife) -> None:
-    owner = life.cluster.owner()
-    (standby,) = [each for each in life.cluster.brokers if each is not owner]
-    await standby.kill()
-    await standby.start()
-
-
-async def both_killed(life: FailoverLife) -> None:
-    await life.cluster.kill()
-    await life.cluster.start()
-
-
-async def postgresql_restarted(life: FailoverLife) -> None:
-    """At once, or after a while; in good order, or as after a crash."""
-    primary = life.cluster.pair.primary
-    await trio.to_thread.run_sync(primary.stop, life.random.choice(("fast", "immediate")))
-    await trio.sleep(life.random.choice((0, 0, 2, 6)))
-    await trio.to_thread.run_sync(primary.start)
-    await trio.to_thread.run_sync(life.cluster.pair.wait_for_standby)
-
-
-async def postgresql_suspended(life: FailoverLife) -> None:
-    primary = life.cluster.pair.primary
-    primary.pause()
-    try:
-        await trio.sleep(life.random.choice((0.5, 2, 4, 8)))
-    finally:
-        primary.resume()
-
-
-async def replication_suspended(life: FailoverLife) -> None:
-    """Commits wait for the standby of PostgreSQL."""
-    standby = life.cluster.pair.standby
-    standby.pause()
-    try:
-        await trio.sleep(life.random.choice((0.5, 2, 5)))
-    finally:
-        standby.resume()
-
-
-async def postgresql_promoted(life: FailoverLife) -> None:
-    """The primary dies, its standby is promoted, and gets a standby of its own."""
-    pair = life.cluster.pair
-    await trio.to_thread.run_sync(partial(promote, pair))
-
-
-async def owner_cut_from_postgresql(life: FailoverLife) -> None:
-    await cut(life, life.cluster.owner_number(), POSTGRESQL)
-
-
-async def standby_cut_from_postgresql(life: FailoverLife) -> None:
-    await cut(life, 1 - life.cluster.owner_number(), POSTGRESQL)
-
-
-async def owner_cut_from_clients(life: FailoverLife) -> None:
-    """And from the standby, but not from PostgreSQL: it stays active."""
-    await cut(life, life.cluster.owner_number(), CLIENTS)
-
-
-async def cut(life: FailoverLife, number: int, kind: str) -> None:
-    with life.cluster.links[number].cut(kind):
-        await trio.sleep(life.random.choice((1, 4, 12)))
-
-
-def promote(pair: PostgresPair) -> None:
-    old, new = pair.primary, pair.standby
-    old.kill()
-    new.promote()
-    while new.execute("SELECT pg_is_in_recovery()") != [(False,)]:
-        time.sleep(0.05)
-    new.configure(synchronous_standby_names=STANDBY)
-    pair.primary, pair.standby = new, old
-    shutil.rmtree(old.directory)
-    old.copy_from(new)
-    old.start()
-    pair.wait_for_standby()
-
-
-FAULTS: tuple[Callable[[FailoverLife], Awaitable[None]], ...] = (
-    owner_killed,
-    owner_killed,
-    owner_stopped,
-    owner_suspended,
-    owner_suspended,
-    standby_killed,
-    both_killed,
-    postgresql_restarted,
-    postgresql_suspended,
-    replication_suspended,
-    postgresql_promoted,
-)
-CUTS = (owner_cut_from_postgresql, standby_cut_from_postgresql, owner_cut_from_clients)
-
-
 async def fail_over(
     cycles: int, seed: int, seconds: float = 0, *, longest: float = 20, only: str = "", cuts: bool = False
 ) -> list[str]:
@@ -401,14 +205,6 @@ async def fail_over(
                     await cluster.kill()
     print(f"{len(failures)} failures in about {done} cycles; no client was served for {summary(gaps)}")
     return failures
-
-
-def allow(pair: PostgresPair) -> None:
-    """Let the servers accept the brokers in their namespaces."""
-    for server in (pair.primary, pair.standby):
-        with (server.directory / "pg_hba.conf").open("a") as file:
-            file.write(ALLOWED)
-        server.execute("SELECT pg_reload_conf()")
 
 
 def summary(gaps: list[float]) -> str:
