@@ -4,8 +4,6 @@ Responsible for the order of a start: connect and check, create the tables, take
 files. The record of a regular stop is a small file; the lock is the fence.
 """
 
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from threading import Thread
@@ -17,6 +15,7 @@ from leveret.router.postgresql import schema
 from leveret.router.postgresql.append import AppendSession
 from leveret.router.postgresql.fence import CollisionError, Newest, read_newest, session_name, take_over
 from leveret.router.postgresql.files import LOCAL, PostgresFiles
+from leveret.router.postgresql.local_directory import LocalDirectory
 from leveret.router.postgresql.location import Connection, StoreLocation, execute, text_of
 from leveret.router.postgresql.metadata import PostgresMetadata
 from leveret.router.postgresql.reading import ReadSession
@@ -43,15 +42,15 @@ class PostgresBackend:
         self.append = AppendSession(location, taken, connection)
         self._reading = ReadSession(location)
         self.metadata = PostgresMetadata(self.append, self._reading, location)
-        self.local = Path(tempfile.mkdtemp(prefix="leveret-transient-"))
+        self.local = LocalDirectory()
         try:
-            (self.local / LOCAL).mkdir()
+            (self.local.path / LOCAL).mkdir()
             self.files = PostgresFiles(
                 self.append,
                 self._reading,
                 self.metadata,
                 root=self.path,
-                local=self.local / LOCAL,
+                local=self.local.path / LOCAL,
                 shard=location.shard,
             )
             self.stopped = self._read_stopped()
@@ -80,7 +79,7 @@ class PostgresBackend:
         closing = Thread(target=self._close_sessions, name="closing", daemon=True)
         closing.start()
         closing.join(CLOSE)
-        shutil.rmtree(self.local, ignore_errors=True)
+        self.local.remove()
 
     def _close_sessions(self) -> None:
         self.append.close()
