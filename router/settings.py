@@ -421,9 +421,9 @@ class ClusterSettings(Section, frozen=True):
     node: Annotated[
         str,
         Meta(
-            pattern="^[A-Za-z0-9._-]{0,40}$",
+            pattern="^[A-Za-z0-9._-]{0,36}$",
             description="Name of this broker, different from those of all others; empty: the host's name.",
-            extra={"wanted": "at most 40 letters, digits, dots, hyphens and underscores"},
+            extra={"wanted": "at most 36 letters, digits, dots, hyphens and underscores"},
         ),
     ] = ""
     advertise: Annotated[

@@ -7,6 +7,7 @@ take over (see ``router/cluster``).
 import time
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import psycopg
 from psycopg import errors
@@ -15,12 +16,12 @@ from leveret.router.cluster.active_broker import ActiveBroker
 from leveret.router.cluster.shared_store import Observation, SharedStoreError
 from leveret.router.postgresql import fence, schema
 from leveret.router.postgresql.backend import STOPPED, PostgresBackend
-from leveret.router.postgresql.fence import Newest, session_name
+from leveret.router.postgresql.fence import Newest
 from leveret.router.postgresql.location import Connection, Statement, StoreLocation, execute, text_of
 from leveret.router.settings import parse_address
 from leveret.router.store.backend import StorageError
 
-STANDBY = "leveret standby"  # sessions of standbys are called so, with the shard and the node
+STANDBY = "leveret standby"  # the beginning of the names of sessions of standbys
 IDLE = 0.8  # seconds without a commit after which an owner appends an empty position
 KEPT = 1000  # take-overs whose rows are kept
 STATE = """
@@ -45,8 +46,8 @@ class StoreObserver:
 
     def __init__(self, location: StoreLocation, node: str) -> None:
         self._location = location
-        self._prefix = f"{STANDBY} {location.shard} "
-        self._name = f"{self._prefix}{node}"
+        self._prefix = _standby_name(location, "")
+        self._name = _standby_name(location, node)
         self._connection: Connection | None = None
         self.newest: Newest | None = None  # the newest position that was observed
 
@@ -142,6 +143,14 @@ class StoreOwnership:
             self._backend.renew()
 
 
+def _standby_name(location: StoreLocation, node: str) -> str:
+    """Return the name of the session of a standby. PostgreSQL cuts names after 63 bytes.
+
+    The digits tell apart the schemas of one database.
+    """
+    return f"{STANDBY} {location.shard} {crc32(location.schema.encode()) & 0xFFFFFF:06x} {node}"
+
+
 def _active(node: str | None, epoch: int, advertise: str | None) -> ActiveBroker | None:
     """Return the active broker; None if it advertises no address."""
     if not node or not advertise:
@@ -160,7 +169,7 @@ def take_over(
     ``lease`` is the time in ms for which the new owner acts without a successful commit.
     Raises TakeOverError if a position was appended since, and StorageError.
     """
-    connection = location.open(f"{STANDBY} {location.shard} {node}")
+    connection = location.open(_standby_name(location, node))
     shard = location.shard
     try:
         schema.prepare(connection, location)
@@ -173,8 +182,6 @@ def take_over(
         ]
         began = time.monotonic()
         taken = fence.take_over(connection, shard, seen, statements)
-        name = session_name(shard, taken.epoch)
-        execute(connection, "SELECT set_config('application_name', %s, false)", (name,))
         backend = PostgresBackend(location, taken, connection)
         backend.append.renewed_at = began
         return backend
