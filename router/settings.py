@@ -574,3 +574,8 @@ class Settings(Section, frozen=True):
     alarms: AlarmSettings = AlarmSettings()
     outbox: OutboxSettings = OutboxSettings()
     server: Server = Server()
+
+    @property
+    def storage(self) -> str:
+        """The place of everything that is stored, for people: without the password of a database."""
+        return f"PostgreSQL, schema {self.store.schema}" if self.store.url else self.data

@@ -64,18 +64,18 @@ class PostgresFiles:
         rows = self._reading.rows("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
         checkpoints = []
         for (table,) in rows:
-            name = tables.file_of(table, self._shard)
-            if name == tables.CHECKPOINT:
+            file = tables.file_in(table, self._shard)
+            if file is not None and file.name == tables.CHECKPOINT:
                 checkpoints.append(table)
-            elif name is not None:
-                self._files[name] = StoredFile(name, table, self._shard)
+            elif file is not None:
+                self._files[file.name] = file
         if checkpoints:
             *older, newest = sorted(checkpoints, key=lambda table: int(table.rpartition("_")[2]))
-            self._files[tables.CHECKPOINT] = StoredFile(tables.CHECKPOINT, newest, self._shard)
+            self._files[tables.CHECKPOINT] = _checkpoint(newest, self._shard)
             self._in_use.update(older)
         query = f"SELECT DISTINCT name FROM {tables.SHARED} WHERE shard = %s"
         for (name,) in self._reading.rows(query, (self._shard,)):
-            self._files.setdefault(name, StoredFile(name, None, self._shard))
+            self._files.setdefault(name, StoredFile(name, self._shard))
 
     # -- the interface ------------------------------------------------------------------------------------
 
@@ -85,10 +85,10 @@ class PostgresFiles:
             return self._disk.create(self._local / path.name, size)
         if name in self._files:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        table = tables.table_of(name, self._shard)
-        if table is not None:
-            self._append.commit(tables.create(table))
-        self._files[name] = StoredFile(name, table, self._shard)
+        file = tables.new_file(name, self._shard)
+        if file.table is not None:
+            self._append.commit(tables.create(file.table))
+        self._files[name] = file
         self._sizes[name] = 0
         return self._descriptor(name)
 
@@ -166,10 +166,10 @@ class PostgresFiles:
             return
         if name == tables.CHECKPOINT:
             table = tables.checkpoint_table(self._shard, self._next_version())
-            file = StoredFile(name, table, self._shard)
+            file = _checkpoint(table, self._shard)
             before = tables.create(table)
         else:
-            file = StoredFile(name, None, self._shard)
+            file = StoredFile(name, self._shard)
             before = [file.delete()]
         inserts = [file.insert(self._next_version(), *piece) for piece in tables.rows([(0, data)])]
         try:
@@ -197,9 +197,9 @@ class PostgresFiles:
             return
         # First: if the outcome of the removal is unknown, no other commit may need the table.
         self._unsynced.pop(name, None)
-        if file.table is None:
+        if file.shared:
             self._append.commit([file.delete()])
-        else:
+        if file.table is not None:
             self._drop(file.table)
         del self._files[name]
         self._sizes.pop(name, None)
@@ -239,6 +239,7 @@ class PostgresFiles:
                 if size and not whole and size + len(piece) > tables.ROW:
                     self._append.commit(statements)
                     statements, size = [], 0
+                file = self._with_table(file, start + len(piece))
                 statements.append(file.insert(self._next_version(), start, piece))
                 size += len(piece)
         if statements:
@@ -249,6 +250,14 @@ class PostgresFiles:
             if name in self._sizes:
                 end = max((start + len(piece) for start, piece in each), default=0)
                 self._sizes[name] = max(self._sizes[name], end)
+
+    def _with_table(self, file: StoredFile, end: int) -> StoredFile:
+        """Return the file, with a table of its own if it is needed for bytes up to ``end``."""
+        written = tables.grown(file, end)
+        if written is not file and written.table is not None:
+            self._append.commit(tables.create(written.table))
+            self._files[file.name] = written
+        return written
 
     def _drop(self, table: str) -> None:
         """Drop a table, or remember it while another session uses it."""
@@ -287,9 +296,13 @@ class PostgresFiles:
 
     def _file(self, name: str) -> StoredFile:
         """Return a file, also one that was removed while it is open."""
-        return self._files.get(name) or StoredFile(name, tables.table_of(name, self._shard), self._shard)
+        return self._files.get(name) or tables.new_file(name, self._shard)
 
     def _descriptor(self, name: str) -> int:
         self._next += 1
         self._open[self._next] = name
         return self._next
+
+
+def _checkpoint(table: str, shard: int) -> StoredFile:
+    return StoredFile(tables.CHECKPOINT, shard, table, shared=False)

@@ -5,8 +5,9 @@ of queues and of streams, and each version of the checkpoint. Rows are inserted 
 at most ``ROW`` bytes from the place ``start`` on; where pieces overlap, the one with the higher ``version``
 is valid. All other files are small and rarely removed: they share the table ``files``.
 
-A stream has a table for each of its segments. Streams that shared tables would need compaction, because one
-live segment would keep the removed segments of other streams.
+A segment of a stream gets its table with the write that brings it beyond ``SMALL`` bytes; what was written
+before stays in the shared table. So thousands of small streams are not thousands of tables. Segments do not
+share other tables, because one live segment would keep the removed segments of other streams.
 """
 
 import re
@@ -20,8 +21,10 @@ from leveret.router.store.files import Data
 Piece = tuple[int, Data]  # a place in a file, and the bytes there
 
 ROW = 1 << 20  # bytes of a row
+SMALL = 1 << 18  # bytes of a segment of a stream in the shared table, at most
 CHECKPOINT = "checkpoint"
 SHARED = "files"
+STREAMS = "streams/"  # the begin of the names of segments of streams, and of their indexes
 
 _FILES = (  # a pattern for the name of a file, the prefix of its table, and the name of the file of a table
     (re.compile(r"journal/(\d+)\.journal"), "journal", "journal/{:010d}.journal"),
@@ -32,11 +35,33 @@ _OPTIONS = "autovacuum_enabled = false, toast.autovacuum_enabled = false"  # dro
 
 
 def table_of(name: str, shard: int) -> str | None:
-    """Return the table of a file with this name; None if it is in the shared table."""
+    """Return the table of a file with this name; None if it is always in the shared table."""
     for pattern, prefix, _ in _FILES:
         if found := pattern.fullmatch(name):
             return "_".join((prefix, str(shard), *(str(int(number)) for number in found.groups())))
     return None
+
+
+def new_file(name: str, shard: int) -> "StoredFile":
+    """Return a file that is created now."""
+    table = table_of(name, shard)
+    if table is None or name.startswith(STREAMS):
+        return StoredFile(name, shard)
+    return StoredFile(name, shard, table, shared=False)
+
+
+def file_in(table: str, shard: int) -> "StoredFile | None":
+    """Return the file in an existing table; None if the table holds no file of this shard."""
+    name = file_of(table, shard)
+    return None if name is None else StoredFile(name, shard, table, shared=name.startswith(STREAMS))
+
+
+def grown(file: "StoredFile", end: int) -> "StoredFile":
+    """Return where a file is written to that will have bytes up to ``end``: perhaps to a table of its own,
+    which does not exist yet.
+    """
+    table = table_of(file.name, file.shard) if file.table is None and end > SMALL else None
+    return file if table is None else StoredFile(file.name, file.shard, table)
 
 
 def checkpoint_table(shard: int, version: int) -> str:
@@ -84,11 +109,16 @@ def drop(table: str) -> list[Statement]:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file: its name, and the table of its own; None for one in the shared table."""
+    """A file: its name, and the table of its own, if there is one.
+
+    ``shared`` is True if rows of it may be in the shared table: all of them without a table of its own, or
+    those from before it had one.
+    """
 
     name: str
-    table: str | None
     shard: int
+    table: str | None = None
+    shared: bool = True
 
     def insert(self, version: int, start: int, piece: Data) -> Statement:
         """Return the statement that writes a piece."""
@@ -103,28 +133,40 @@ class StoredFile:
 
     def select_piece(self, offset: int, end: int) -> Statement:
         """Return the query for the pieces from ``offset`` to ``end``, the valid one last."""
-        source, values = self._source()
-        query = (
-            "SELECT greatest(start, %s), substring(bytes FROM (greatest(start, %s) - start + 1)::int"
-            " FOR (least(start + octet_length(bytes), %s) - greatest(start, %s))::int)"
-            f" FROM {source} start < %s AND start > %s AND start + octet_length(bytes) > %s ORDER BY version"
-        )
-        return query, (offset, offset, end, offset, *values, end, offset - ROW, offset)
+        parts = [
+            "SELECT greatest(start, %s) AS place, version,"
+            " substring(bytes FROM (greatest(start, %s) - start + 1)::int"
+            " FOR (least(start + octet_length(bytes), %s) - greatest(start, %s))::int) AS piece"
+            f" FROM {source} start < %s AND start > %s AND start + octet_length(bytes) > %s"
+            for source, _ in self._sources()
+        ]
+        values = [
+            value
+            for _, each in self._sources()
+            for value in (offset, offset, end, offset, *each, end, offset - ROW, offset)
+        ]
+        query = f"SELECT place, piece FROM ({' UNION ALL '.join(parts)}) AS pieces ORDER BY version"
+        return query, values
 
     def select_size(self) -> Statement:
         """Return the query for the bytes of the file."""
-        source, values = self._source()
         # The last row begins less than a row's length before the end.
-        query = (
-            f"SELECT coalesce(max(start + octet_length(bytes)), 0) FROM {source}"
+        parts = [
+            f"SELECT coalesce(max(start + octet_length(bytes)), 0) AS size FROM {source}"
             f" start > (SELECT max(start) FROM {source} true) - {ROW}"
-        )
-        return query, (*values, *values)
+            for source, _ in self._sources()
+        ]
+        values = [value for _, each in self._sources() for value in (*each, *each)]
+        return f"SELECT max(size) FROM ({' UNION ALL '.join(parts)}) AS sizes", values
 
-    def _source(self) -> Statement:
-        if self.table is None:
-            return f"{SHARED} WHERE shard = %s AND name = %s AND", (self.shard, self.name)
-        return f"{self.table} WHERE", ()
+    def _sources(self) -> list[Statement]:
+        """Return the tables with rows of the file, each with the begin of its condition."""
+        sources: list[Statement] = []
+        if self.shared:
+            sources.append((f"{SHARED} WHERE shard = %s AND name = %s AND", (self.shard, self.name)))
+        if self.table is not None:
+            sources.append((f"{self.table} WHERE", ()))
+        return sources
 
 
 def rows(pieces: Iterable[Piece]) -> Iterator[Piece]:

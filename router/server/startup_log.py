@@ -28,9 +28,7 @@ DEFAULTS = Settings()
 def log_start(broker: Broker, endpoints: Iterable[Endpoint]) -> None:
     """Log the version, the data directory, and each listener."""
     log = structlog.get_logger()
-    store = broker.settings.store
-    data = f"PostgreSQL, schema {store.schema}" if store.url else broker.settings.data
-    log.info("started", version=__version__, data=data)
+    log.info("started", version=__version__, data=broker.settings.storage)
     for endpoint in endpoints:
         for listener in endpoint.listeners:
             log.info("listening", protocol=endpoint.name, address=show(listener.socket.getsockname()))

@@ -53,7 +53,7 @@ def node(call: Call) -> Object:
         "applications": [{"name": "leveret", "description": "leveret", "version": known.version}],
         "contexts": contexts(call),
         "log_files": ["<stderr>"],
-        "db_dir": call.broker.settings.data,
+        "db_dir": call.broker.settings.storage,
         "config_files": [],
         "net_ticktime": 0,
         "enabled_plugins": list(PLUGINS),

@@ -120,12 +120,12 @@ class FenceModel(RuleBasedStateMachine):
         for generation in sorted(fence.generations(self.observer, 0)):
             rows = execute(self.observer, f"SELECT position, epoch FROM {fence.table_of(0, generation)}")
             positions += sorted(rows)
-        assert [position for position, _ in positions] == list(range(len(positions)))
-        epochs = [epoch for _, epoch in positions if epoch != fence.SEALED]
-        assert epochs == sorted(epochs)
         for owner in self.owners:
             owner.session.close()
         self.observer.close()
+        assert [position for position, _ in positions] == list(range(len(positions)))
+        epochs = [epoch for _, epoch in positions if epoch != fence.SEALED]
+        assert epochs == sorted(epochs)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from tests.router.store.test_files import (  # noqa: F401, they use the fixtures
 )
 
 Opened = Callable[[], PostgresBackend]
+STREAM = "streams/0000000007-00000000000000000012.segment"
 PLACES = [
     "journal/0000000001.journal",
     "segments/0000000001.segment",
@@ -70,7 +71,8 @@ def test_what_is_written_is_read_before_and_after_it_is_committed(
 
 def test_next_owner_finds_names_and_sizes(opened: Opened) -> None:
     first = opened()
-    for name in PLACES[:3]:
+    places = [*PLACES[:3], STREAM]
+    for name in places:
         descriptor = first.files.create(first.path / name, 0)
         first.files.write(descriptor, bytes(3 * tables.ROW) + b"end", 7)
         first.files.sync(descriptor)
@@ -79,7 +81,7 @@ def test_next_owner_finds_names_and_sizes(opened: Opened) -> None:
     first.close(clean=False)
     second = opened()
     assert [path.name for path in second.files.list(second.path / "journal")] == ["0000000001.journal"]
-    for name in PLACES[:3]:
+    for name in places:
         path = second.path / name
         assert second.files.size(path) == 7 + 3 * tables.ROW + 3
         descriptor = second.files.open(path)
@@ -148,3 +150,34 @@ def test_checkpoint_whose_replacement_had_an_unknown_outcome_is_dropped(
     found = [name for name in tables_of(backend.location.url) if name.startswith("checkpoint")]
     assert len(found) == 1
     assert read_whole(backend.files, backend.files.open(path)) == b"other"
+
+
+def test_segment_of_a_stream_gets_a_table_when_it_grows(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "SMALL", 100)
+    backend = opened()
+    path = backend.path / STREAM
+    own = "stream_0_7_12"
+    descriptor = backend.files.create(path, 0)
+    written = bytearray()
+    for number in range(5):
+        data = bytes([number]) * 30
+        backend.files.write(descriptor, data, len(written))
+        backend.files.sync(descriptor)
+        written += data
+        assert (own in tables_of(backend.location.url)) == (len(written) > 100)
+    backend.files.write(descriptor, b"again", 10)
+    backend.files.sync(descriptor)
+    written[10:15] = b"again"
+    backend.close(clean=False)
+    backend = opened()
+    assert backend.files.list(path.parent) == [path]
+    assert backend.files.size(path) == len(written)
+    descriptor = backend.files.open(path)
+    assert read_whole(backend.files, descriptor) == written
+    assert backend.files.read(descriptor, 40, 80) == written[80:120]
+    backend.files.remove(path)
+    assert own not in tables_of(backend.location.url)
+    backend.close(clean=False)
+    assert opened().files.list(path.parent) == []

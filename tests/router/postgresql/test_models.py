@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from leveret.router.postgresql import tables
 from leveret.router.postgresql.backend import open_backend
 from leveret.router.postgresql.location import StoreLocation
 from tests.router.store.kept import Kept
@@ -28,7 +29,9 @@ def test_queues_are_like_lists(database: str) -> None:
 
 
 @pytest.mark.slow
-def test_streams_are_like_lists(database: str) -> None:
+def test_streams_are_like_lists(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "SMALL", 1000)  # segments grow beyond it
+
     class Model(StreamModel):
         def reopen(self) -> Kept:
             if not hasattr(self, "place"):
