@@ -35,6 +35,7 @@ DIFFERENCES: dict[str, str] = {
 # Paths that RabbitMQ 3.10 does not have, by what they begin with.
 OWN = (
     "/deprecated-features",
+    "/outboxes",
     "/queues/{vhost}/{name}/messages",
     "/snapshots",
     "/streams",
