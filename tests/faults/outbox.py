@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -78,13 +79,18 @@ class Writer(threading.Thread):
 class OutboxFaults:
     """A broker, its outbox and the application."""
 
-    def __init__(self, directory: Path, pair: PostgresPair, url: str, random: Random) -> None:
+    def __init__(
+        self, directory: Path, pair: PostgresPair, url: str, random: Random, *, store: str | None
+    ) -> None:
+        """``store`` is the URL of the broker's store, None for a data directory in ``directory``."""
         self.random = random
         self.url = url
         self.pair = pair
         options = ["--log-level", "error", "--set", "auth.password_hash=sha256"]
         options += ["--set", f"outbox.databases={url}", "--set", f"outbox.batch={random.choice((3, 500))}"]
         options += ["--set", f"store.journal_size={random.choice((65536, 16777216))}"]
+        if store is not None:
+            options += ["--set", f"store.url={store}"]
         self.broker = Broker(directory / "data", *options)
         self.story = [" ".join(options)]
         self._stop = threading.Event()
@@ -174,15 +180,21 @@ class OutboxFaults:
         return wrong
 
 
-async def outbox_faults(pair: PostgresPair, cycles: int, seed: int) -> list[str]:
-    """Run so many cycles; return what is wrong at the end, with the story that led there."""
+async def outbox_faults(pair: PostgresPair, cycles: int, seed: int, *, in_postgresql: bool) -> list[str]:
+    """Run so many cycles; return what is wrong at the end, with the story that led there.
+
+    ``in_postgresql``: the broker stores its messages there too.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="leveret-outbox-", ignore_cleanup_errors=True) as directory,
         pair.new_database() as url,
+        pair.new_database() as store,
     ):
         with psycopg.connect(url) as connection:
             install(connection)
-        faults = OutboxFaults(Path(directory), pair, url, Random(seed))
+        faults = OutboxFaults(
+            Path(directory), pair, url, Random(seed), store=store if in_postgresql else None
+        )
         try:
             wrong = await faults.run(cycles)
         finally:
@@ -195,9 +207,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill what an outbox depends on again and again.")
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--in-postgresql", action="store_true", help="store the broker's messages there too")
     given = parser.parse_args()
+    run = partial(outbox_faults, in_postgresql=given.in_postgresql)
     with running_pair() as pair:
-        wrong = trio.run(outbox_faults, pair, given.cycles, given.seed)
+        wrong = trio.run(run, pair, given.cycles, given.seed)
     print("\n".join(wrong or ["every row was published once"]))
     sys.exit(bool(wrong))
 

@@ -8,5 +8,8 @@ from tests.faults.outbox import outbox_faults
 
 
 @pytest.mark.slow
-async def test_each_row_is_published_once_whatever_dies(postgresql_pair):
-    assert await outbox_faults(postgresql_pair, cycles=8, seed=int(time.time())) == []
+@pytest.mark.parametrize("in_postgresql", [False, True], ids=["data directory", "PostgreSQL"])
+async def test_each_row_is_published_once_whatever_dies(postgresql_pair, in_postgresql):
+    """With its messages in a directory, and in the PostgreSQL that has the outbox too."""
+    seed = int(time.time())
+    assert await outbox_faults(postgresql_pair, 6, seed, in_postgresql=in_postgresql) == []
