@@ -47,8 +47,8 @@ class MissingTableError(AppendError):
     """A table does not exist, so nothing was done."""
 
 
-class Turns:
-    """A lock that its waiting threads get in the order of their arrival."""
+class FairLock:
+    """A lock for threads, which get it in the order of their arrival."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class AppendSession:
         self.epoch = taken.epoch
         self.position = taken.position  # of the last commit
         self._generation = taken.generation
-        self._turns = Turns()
+        self._lock = FairLock()
         self.renewed_at = time.monotonic()  # when the last successful commit began
         self.commits = 0
         self.commit_seconds = 0.0  # that all successful commits have taken
@@ -119,7 +119,7 @@ class AppendSession:
         Without statements only the position is appended. Raises AppendError, or DeposedError if another
         broker has taken over.
         """
-        with self._turns:
+        with self._lock:
             for _ in range(ATTEMPTS):
                 if self._commit(statements):
                     return
@@ -127,7 +127,7 @@ class AppendSession:
 
     def close(self) -> None:
         """Close the session."""
-        with self._turns:
+        with self._lock:
             self._drop()
             self._ended = self._ended or DeposedError("the store is closed")
 
@@ -279,7 +279,7 @@ class AppendSession:
 
     def old_generations(self) -> list[str]:
         """Return the tables of positions that are not needed any more. Raises AppendError."""
-        with self._turns:
+        with self._lock:
             connection = self._connected()
             try:
                 found = fence.generations(connection, self._shard)

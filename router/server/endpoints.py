@@ -17,7 +17,7 @@ from leveret.router.server.listeners import Endpoint
 from leveret.router.server.places import Places
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.snapshot_threads import SnapshotThreads
-from leveret.router.server.socket_peer import SocketPeer
+from leveret.router.server.socket_peer import ServeClient, SocketPeer
 from leveret.router.server.tls import ListenerTls
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ STOMP_TASKS = "leveret.router.server.stomp"
 SITES = "leveret.router.server.http_sites"
 WEB = "STOMP over WebSocket"
 GRACE = 1  # seconds from the start until modules are loaded that a start does not need
-
-Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
 
 
 class Endpoints:
@@ -51,16 +49,16 @@ class Endpoints:
         self._monitor = monitor
         self._amqp = partial(serve_amqp, driver=driver, offer=offer)
         self._stomp: Callable[..., Awaitable[None]] | None = None  # loaded when a client needs it
-        amqp: Serve = self._amqp
-        stomp: Serve = self._serve_stomp
+        amqp: ServeClient = self._amqp
+        stomp: ServeClient = self._serve_stomp
         log = driver.log_refusal
         self._clients = clients = Places(driver.broker.settings.amqp.max_connections, log)
         requests = Places(0)  # HTTP sites have limits of their own
         listen = driver.broker.settings.listen
         secured = listen.amqps or listen.stomps or listen.https or listen.web_stomps
         tls = ListenerTls(driver.broker.settings.tls, log) if secured else None
-        http: Serve = self._serve_http
-        web_stomp: Serve = self._serve_web_stomp
+        http: ServeClient = self._serve_http
+        web_stomp: ServeClient = self._serve_web_stomp
         relayed: RelayedClients | None = None
         if gateway is not None:
             from leveret.router.server.relayed_clients import relayed_clients  # noqa: PLC0415

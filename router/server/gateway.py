@@ -18,9 +18,9 @@ from leveret.router.cluster.relay_handshake import ListenerName, RelayedClient
 from leveret.router.cluster.state import ClusterState
 from leveret.router.server.client_tasks import BROKEN, LINGER
 from leveret.router.server.driver import Driver
-from leveret.router.server.prefixed import Prefixed
+from leveret.router.server.prefixed_stream import PrefixedStream
 from leveret.router.server.relay import ClientRelay
-from leveret.router.server.socket_peer import SocketPeer
+from leveret.router.server.socket_peer import ServeClient, SocketPeer
 from leveret.router.server.wrong_port import plain_answer
 from leveret.router.values.network_errors import explain
 
@@ -28,7 +28,6 @@ WAIT = 8  # seconds that a client waits at most for an active broker
 RETRY = 0.25  # seconds until a connection to the active broker is tried again
 NOT_ACTIVE = "no broker of the cluster is active at the moment; try again"
 
-Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
 # Serves what a standby answers itself; returns bytes of the client to relay, or None if it has served it.
 ServeAtStandby = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[bytes | None]]
 
@@ -63,7 +62,7 @@ class Gateway:
         self._changed.set()
         self._changed = trio.Event()
 
-    def serving(self, listener: ListenerName, serve: Serve) -> Serve:
+    def serving(self, listener: ListenerName, serve: ServeClient) -> ServeClient:
         """Return a function that serves clients of a listener in either role; ``serve`` is for the active
         one.
         """
@@ -74,7 +73,11 @@ class Gateway:
         return serve_client
 
     async def _serve(
-        self, listener: ListenerName, serve: Serve, stream: trio.abc.HalfCloseableStream, peer: SocketPeer
+        self,
+        listener: ListenerName,
+        serve: ServeClient,
+        stream: trio.abc.HalfCloseableStream,
+        peer: SocketPeer,
     ) -> None:
         if not self.is_active:
             first: bytes | None = None
@@ -86,7 +89,7 @@ class Gateway:
             if first is None:
                 return
             if first:
-                stream = Prefixed(stream, first)
+                stream = PrefixedStream(stream, first)
         await serve(stream, peer)
 
     async def _relay(

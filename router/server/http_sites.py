@@ -1,6 +1,6 @@
 """HTTP sites of a broker: route tables, and WebSocket services by path."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from itertools import chain
 from typing import Literal
@@ -25,7 +25,7 @@ from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.response_memory import ResponseMemory
 from leveret.router.server.snapshot_threads import SnapshotThreads
-from leveret.router.server.socket_peer import SocketPeer
+from leveret.router.server.socket_peer import ServeClient, SocketPeer
 from leveret.router.server.websocket import Service
 from leveret.router.web.downloads import downloads
 from leveret.router.web.pages import pages
@@ -39,8 +39,6 @@ OTHER_PROTOCOLS = {
     STOMP: ("stomp", "stomps"),
     TLS: ("https",),
 }  # protocol -> endpoints
-
-Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
 
 
 class HttpSites:
@@ -56,8 +54,8 @@ class HttpSites:
         endpoints: Sequence[Endpoint],
         monitor: ResourceMonitor,
         *,
-        amqp: Serve,
-        stomp: Serve,
+        amqp: ServeClient,
+        stomp: ServeClient,
         places: Places,
         snapshots: SnapshotThreads | None,
         cluster: ClusterState | None = None,

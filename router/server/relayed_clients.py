@@ -5,7 +5,7 @@ on to the endpoint of its protocol, with its own address. Not for the other side
 """
 
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import trio
@@ -22,7 +22,7 @@ from leveret.router.cluster.relay_handshake import (
 )
 from leveret.router.server.places import LogRefusal, Occupant, Places
 from leveret.router.server.relay import read_exactly
-from leveret.router.server.socket_peer import SocketPeer, show
+from leveret.router.server.socket_peer import ServeClient, SocketPeer, show
 from leveret.router.values.network_errors import explain
 
 FIRST_BYTE_TIMEOUT = 2  # seconds; a relaying broker sends its hello at once
@@ -39,13 +39,10 @@ class RelayMembership(Protocol):
     def is_active(self) -> bool: ...
 
 
-Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
-
-
 class RelayedService(NamedTuple):
     """The tasks of a protocol's clients, and the limit on their number."""
 
-    serve: Serve
+    serve: ServeClient
     places: Places
 
 
@@ -116,10 +113,10 @@ def relayed_clients(
     clients: Places,
     requests: Places,
     *,
-    amqp: Serve,
-    stomp: Serve,
-    http: Serve,
-    web_stomp: Serve,
+    amqp: ServeClient,
+    stomp: ServeClient,
+    http: ServeClient,
+    web_stomp: ServeClient,
 ) -> RelayedClients:
     """Return the relayed clients of all protocols; ``clients`` limits those of messaging protocols."""
     services: dict[ListenerName, RelayedService] = {

@@ -3,7 +3,7 @@
 import math
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from ipaddress import ip_address
 from socket import SHUT_WR
@@ -143,6 +143,10 @@ class SocketPeer(Struct, frozen=True):
         poll = select.poll()
         poll.register(self.socket, HUNG_UP)
         return bool(poll.poll(0))
+
+
+# Serves the client at a stream until it leaves.
+ServeClient = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
 
 
 def find_peer(socket: trio.socket.SocketType) -> SocketPeer | None:

@@ -15,7 +15,7 @@ from leveret.router.server.client_tasks import BROKEN
 from leveret.router.server.driver import Driver
 from leveret.router.server.http import HttpSite, serve_http
 from leveret.router.server.places import Places
-from leveret.router.server.prefixed import Prefixed
+from leveret.router.server.prefixed_stream import PrefixedStream
 from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.response_memory import ResponseMemory
 from leveret.router.server.socket_peer import SocketPeer
@@ -80,7 +80,7 @@ class StandbySite:
             raise
         if path not in self._paths:
             return first
-        await serve_http(Prefixed(stream, first), peer, self._site)
+        await serve_http(PrefixedStream(stream, first), peer, self._site)
         return None
 
     def _health(self, request: Request) -> Response:

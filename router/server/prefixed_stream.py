@@ -1,10 +1,10 @@
-"""Stream whose first bytes were read before."""
+"""Stream with a prefix: bytes that were received earlier are received once more."""
 
 import trio
 
 
-class Prefixed(trio.abc.HalfCloseableStream):
-    """The stream ``below``, with ``first`` to be received before its other bytes."""
+class PrefixedStream(trio.abc.HalfCloseableStream):
+    """The stream ``below``; ``first`` is received before its other bytes."""
 
     def __init__(self, below: trio.abc.HalfCloseableStream, first: bytes) -> None:
         self._below = below
