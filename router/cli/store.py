@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,25 @@ if TYPE_CHECKING:
     from leveret.router.store.offline.check import Report
 
 SNAPSHOT_TIMEOUT = 3600.0  # seconds
-DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class _Directory(click.Path):
+    """The parameter type of an existing data directory."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).startswith(("postgresql://", "postgres://")):
+            self.fail(
+                "a PostgreSQL is no directory. Copy the store into one with 'leveret store copy URL DIR'",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+DIRECTORY = _Directory()
 
 
 @click.group()

@@ -70,3 +70,16 @@ def tables_of(database: str) -> list[str]:
     query = b"SELECT tablename FROM pg_tables WHERE schemaname = 'leveret' AND tablename ~ '_0_'"
     with closing(psycopg.connect(database)) as connection:
         return [name for (name,) in connection.execute(query)]
+
+
+def test_commits_that_are_synced_later_are_in_memory_until_then(opened: Opened) -> None:
+    """As ``store.sync = "interval"``: unlike those to a disk, they do not outlive the process."""
+    kept = Kept(opened(), sync=False, journal_size=1 << 20)
+    kept.node.queue("q", durable=True)
+    kept.publish("one")
+    kept.store.sync()
+    kept.settle()
+    kept.publish("two")
+    kept.crash()
+    again = Kept(opened())
+    assert bodies(again) == ["one"]

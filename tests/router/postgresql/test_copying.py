@@ -78,3 +78,10 @@ def test_copy_of_nothing_is_refused(tmp_path: Path, database: str) -> None:
     result = copy(tmp_path / "nowhere", database)
     assert result.exit_code == 1
     assert "is not a data directory: it has no metadata.sqlite" in result.output
+
+
+@pytest.mark.parametrize("command", ["check", "dump"])
+def test_commands_for_directories_say_how_to_get_one_from_postgresql(command: str) -> None:
+    result = CliRunner().invoke(main, ["store", command, "postgresql://db/leveret"], prog_name="leveret")
+    assert result.exit_code == 2
+    assert "Copy the store into one with 'leveret store copy URL DIR'" in result.output
