@@ -115,9 +115,7 @@ class OutboxPicker:
 
     async def _pick(self, database: "OutboxDatabase", outbox: bytes) -> None:
         """Publish rows until the connection is lost."""
-        if outbox not in self._published:
-            self._published[outbox] = PublishedRows(outbox, self._broker.storage.broker_notes)
-        publisher = OutboxPublisher(self._broker, self._published[outbox])
+        publisher = OutboxPublisher(self._broker, await self._published_rows(outbox))
         settings = self._settings
         read = partial(
             database.read,
@@ -142,6 +140,15 @@ class OutboxPicker:
             self._driver.begin("end of an outbox's connection")
             publisher.close()
             self._driver.end()
+
+    async def _published_rows(self, outbox: bytes) -> PublishedRows:
+        """Return the memory of the rows of this outbox, restored at the first call."""
+        if outbox not in self._published:
+            rows = PublishedRows(outbox, self._broker.storage.broker_notes)
+            for _ in rows.restore():
+                await trio.lowlevel.checkpoint()
+            self._published[outbox] = rows
+        return self._published[outbox]
 
     async def _unblocked_by_alarms(self, database: "OutboxDatabase") -> None:
         """Return when no alarm blocks publishers; count the rows meanwhile."""

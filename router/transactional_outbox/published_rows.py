@@ -5,15 +5,17 @@ longer: a crash of the server, or a fail-over to a replica that lags behind, may
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from struct import Struct
 
 import structlog
 
+from leveret.router.turns.backlog import Slices
 from leveret.router.values.notes import BrokerNotes, Key, NoteKind
 
 KNOWN = 20_000  # rows that are remembered
 SIZE = 24  # bytes of a row's identity
+SLICE = 1000  # notes and rows that are restored in one slice
 
 _SEQUENCE = Struct(">Q")
 
@@ -21,7 +23,8 @@ _SEQUENCE = Struct(">Q")
 class PublishedRows:
     """Remembers the last rows of the outbox ``outbox`` (16 bytes), by identities of ``SIZE`` bytes.
 
-    Rows that were published in one turn share a note. Without ``notes`` nothing is stored.
+    Rows that were published in one turn share a note. Without ``notes`` nothing is stored. ``restore`` is
+    called once, before all others.
     """
 
     def __init__(self, outbox: bytes, notes: BrokerNotes | None) -> None:
@@ -30,8 +33,6 @@ class PublishedRows:
         self._known: set[bytes] = set()
         self._groups: deque[tuple[Key, Sequence[bytes]]] = deque()  # the oldest first
         self._sequence = 0
-        if notes is not None:
-            self._recall(notes)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -67,19 +68,27 @@ class PublishedRows:
                     self._notes.forget(key)
                 return
 
-    def _recall(self, notes: BrokerNotes) -> None:
-        """Restore the rows from their notes; one that cannot be decoded is logged and removed."""
-        for key, value in _of(notes, self._prefix):
+    def restore(self) -> Slices:
+        """Restore the rows from their notes, in slices; one that cannot be decoded is logged and removed."""
+        if self._notes is None:
+            return
+        notes = list(self._notes.kept.items())
+        found: list[tuple[Key, bytes]] = []
+        for start in range(0, len(notes), SLICE):
+            found += [each for each in notes[start : start + SLICE] if each[0].startswith(self._prefix)]
+            yield
+        found.sort()  # by sequence number; they are nearly in order
+        left = SLICE
+        for key, value in found:
             if len(key) != len(self._prefix) + _SEQUENCE.size or len(value) % SIZE:
                 structlog.get_logger().error("note of an outbox left out", key=key.hex(), value=value.hex())
-                notes.forget(key)
+                self._notes.forget(key)
                 continue
             rows = [value[start : start + SIZE] for start in range(0, len(value), SIZE)]
             self._groups.append((key, rows))
             self._known.update(rows)
             self._sequence = _SEQUENCE.unpack_from(key, len(self._prefix))[0]
-
-
-def _of(notes: BrokerNotes, prefix: bytes) -> Iterable[tuple[Key, bytes]]:
-    """Return the notes of one outbox, in the order of their sequence numbers."""
-    return sorted((key, value) for key, value in notes.kept.items() if key.startswith(prefix))
+            left -= 1 + len(rows)
+            if left <= 0:
+                left = SLICE
+                yield

@@ -6,6 +6,7 @@ from uuid import UUID
 from leveret.router.transactional_outbox.published_rows import PublishedRows
 from leveret.router.transactional_outbox.publisher import OutboxPublisher
 from leveret.router.transactional_outbox.rows import OutboxRow
+from leveret.router.turns.backlog import at_once
 from tests.router.harness import AnyUser
 
 OUTBOX = bytes(range(16))
@@ -39,11 +40,18 @@ def row(body="x", key="q", **columns):
     return OutboxRow(**given | columns)
 
 
+def restored(outbox, notes):
+    """The memory of published rows after a start."""
+    rows = PublishedRows(outbox, notes)
+    at_once(rows.restore())
+    return rows
+
+
 class Outbox:
     """An outbox of a broker without Trio."""
 
     def __init__(self, broker, outbox=OUTBOX):
-        self.published = PublishedRows(outbox, broker.storage.broker_notes)
+        self.published = restored(outbox, broker.storage.broker_notes)
         self.publisher = OutboxPublisher(broker, self.published)
         self.user = OutboxUser()
         self.results = []

@@ -5,7 +5,7 @@ import pytest
 from leveret.router.transactional_outbox import published_rows
 from leveret.router.transactional_outbox.published_rows import PublishedRows
 from leveret.router.values.notes import NoteKind
-from tests.router.transactional_outbox.rows import OUTBOX, row
+from tests.router.transactional_outbox.rows import OUTBOX, restored, row
 
 
 class Notes(dict):
@@ -30,7 +30,7 @@ def test_a_restart_restores_the_rows_of_this_outbox_alone():
     notes = Notes()
     PublishedRows(OUTBOX, notes).remember(identities(1, 4))
     PublishedRows(bytes(16), notes).remember(identities(7, 8))
-    again = PublishedRows(OUTBOX, notes)
+    again = restored(OUTBOX, notes)
     assert [each in again for each in identities(1, 8)] == [True] * 3 + [False] * 4
 
 
@@ -40,7 +40,7 @@ def test_the_oldest_rows_are_forgotten_also_after_a_restart(monkeypatch):
     first = PublishedRows(OUTBOX, notes)
     first.remember(identities(1, 3))
     first.remember(identities(3, 5))
-    again = PublishedRows(OUTBOX, notes)
+    again = restored(OUTBOX, notes)
     again.remember(identities(5, 7))
     assert [each in again for each in identities(1, 7)] == [False] * 2 + [True] * 4
     assert len(again) == 4
@@ -62,7 +62,7 @@ def test_a_forgotten_row_is_forgotten_after_a_restart():
     for identity in identities(2, 4):
         first.forget(identity)
     first.forget(b"unknown")
-    again = PublishedRows(OUTBOX, notes)
+    again = restored(OUTBOX, notes)
     for known in (first, again):
         assert [each in known for each in identities(1, 4)] == [True, False, False]
     assert len(notes) == 1
@@ -72,7 +72,7 @@ def test_a_forgotten_row_is_forgotten_after_a_restart():
 def test_a_note_that_cannot_be_decoded_is_left_out(key):
     good, bad = NoteKind.OUTBOX.key(OUTBOX) + bytes(8), NoteKind.OUTBOX.key(OUTBOX) + key
     notes = Notes({good: identities(1, 2)[0], bad: b"x"})
-    known = PublishedRows(OUTBOX, notes)
+    known = restored(OUTBOX, notes)
     assert len(known) == 1
     assert list(notes) == [good]
 
@@ -81,3 +81,13 @@ def test_rows_of_the_same_id_differ_by_their_message_id():
     known = PublishedRows(OUTBOX, None)
     known.remember([row(id=1).identity])
     assert row(id=1, message_id=row(id=2).message_id).identity not in known
+
+
+def test_restoring_many_notes_takes_several_slices():
+    notes = Notes()
+    first = PublishedRows(OUTBOX, notes)
+    for number in range(1, 1600):
+        first.remember(identities(number, number + 1))
+    again = PublishedRows(OUTBOX, notes)
+    assert len(list(again.restore())) >= 5
+    assert len(again) == 1599
