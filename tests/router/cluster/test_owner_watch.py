@@ -65,3 +65,26 @@ def test_owner_is_gone_only_after_the_whole_wait_without_a_change(steps):
             position += 1
             changed = now
         assert watch.is_gone(seen(position), now) == pytest.approx(now - changed >= 3)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 4), st.floats(0, 4)), max_size=30),
+    st.lists(st.floats(0.01, 5), min_size=1, max_size=60),
+)
+def test_lease_of_the_owner_is_over_when_a_standby_takes_over(commits, polls):
+    """Whenever commits begin, however long they take, and whenever the standby looks: each commit is visible
+    after it has begun, and the owner acts for the time of the lease from the beginning of its last successful commit.
+    """
+    lease = 3.0
+    ends: list[tuple[float, float]] = []  # when each commit is visible, and when its lease ends
+    now = 0.0
+    for wait, duration in commits:
+        ends.append((now + wait + duration, now + wait + lease))
+        now += wait + duration
+    watch, now = OwnerWatch(lease), 0.0
+    for wait in polls:
+        now += wait
+        visible = [lease_end for visible_at, lease_end in ends if visible_at <= now]
+        if watch.is_gone(seen(len(visible)), now):
+            assert all(lease_end <= now + 1e-9 for lease_end in visible)
+            return
