@@ -25,6 +25,7 @@ POLL = 0.5  # seconds between two looks of a standby at the position
 SPREAD = 0.3  # seconds: standbys wait for a random part of it, so that they do not all take over at once
 RENEW = 1.0  # seconds between two looks of the owner whether a position is due
 STANDBYS = 2.0  # seconds between two looks of the owner at the standbys
+UNREACHABLE = "the active broker advertises no address: set cluster.advertise there"
 SUSPENDED = "this broker could not write to the store of the cluster for too long"
 
 Interject = Callable[[Callable[[], None]], "Future[None]"]  # runs a call in the thread of the writer
@@ -77,6 +78,8 @@ class ClusterMember:
         state = self.state
         if seen.epoch != state.epoch and seen.epoch and not seen.stopped:
             self._log.info("another broker is active", node=seen.node, epoch=seen.epoch)
+            if seen.active is None and seen.node != state.node:
+                self._log.warning("clients cannot be relayed", reason=UNREACHABLE, node=seen.node)
         state.position, state.epoch, state.observed_at = seen.position, seen.epoch, time.monotonic()
         # A row of this node is that of its last run.
         state.active = None if seen.stopped or seen.node == state.node else seen.active

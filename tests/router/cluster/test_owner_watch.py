@@ -72,8 +72,8 @@ def test_owner_is_gone_only_after_the_whole_wait_without_a_change(steps):
     st.lists(st.floats(0.01, 5), min_size=1, max_size=60),
 )
 def test_lease_of_the_owner_is_over_when_a_standby_takes_over(commits, polls):
-    """Whenever commits begin, however long they take, and whenever the standby looks: each commit is visible
-    after it has begun, and the owner acts for the time of the lease from the beginning of its last successful commit.
+    """Whenever commits begin, however long they take, and whenever the standby looks: a commit is visible
+    after it has begun, and the lease lasts from the beginning of the last successful commit.
     """
     lease = 3.0
     ends: list[tuple[float, float]] = []  # when each commit is visible, and when its lease ends

@@ -125,6 +125,14 @@ async def test_row_of_the_last_run_of_this_broker_is_not_followed(setting):
     assert setting.gateway.active is None
 
 
+async def test_active_broker_without_an_address_is_named_in_the_log(setting, logged):
+    setting.store.seen = replace(SEEN, active=None)
+    await setting.member.stand_by()
+    (line,) = [each for each in logged if each["event"] == "clients cannot be relayed"]
+    assert line["node"] == "b"
+    assert "cluster.advertise" in line["reason"]
+
+
 async def test_unreachable_store_is_logged_once_and_waited_for(setting, nursery, logged):
     setting.store.seen = SharedStoreError("gone")
     done = trio.Event()
