@@ -26,7 +26,7 @@ from leveret.router.values.network_errors import explain
 
 WAIT = 8  # seconds that a client waits at most for an active broker
 RETRY = 0.25  # seconds until a connection to the active broker is tried again
-NOT_ACTIVE = "no broker of the cluster is active at the moment; try again"
+NOT_ACTIVE = "no active broker of the cluster can be reached at the moment; try again"
 
 # Serves what a standby answers itself; returns bytes of the client to relay, or None if it has served it.
 ServeAtStandby = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[bytes | None]]
