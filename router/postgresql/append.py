@@ -55,24 +55,34 @@ class FairLock:
         self._waiting: deque[threading.Lock] = deque()
         self._taken = False
 
-    def __enter__(self) -> None:
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Acquire the lock; return False if another thread holds it and ``wait`` is False."""
         with self._lock:
             if not self._taken:
                 self._taken = True
-                return
+                return True
+            if not wait:
+                return False
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-        turn.acquire()
+        return turn.acquire()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def release(self) -> None:
+        """Release the lock: the thread that has waited longest gets it."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().release()
             else:
                 self._taken = False
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 def _joined(inserts: Sequence[Statement]) -> Statement:
@@ -126,10 +136,11 @@ class AppendSession:
             raise AppendError(f"the position of {self._location} moved {ATTEMPTS} times")
 
     def close(self) -> None:
-        """Close the session."""
-        with self._lock:
+        """Close the session; do not wait for a commit in progress, which may never end."""
+        self._ended = self._ended or DeposedError("the store is closed")
+        if self._lock.acquire(wait=False):
             self._drop()
-            self._ended = self._ended or DeposedError("the store is closed")
+            self._lock.release()
 
     def _commit(self, statements: Sequence[Statement]) -> bool:
         """Commit; return False if the position was taken by an earlier commit of this session."""

@@ -38,9 +38,10 @@ class ReadSession:
             raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Close the session; a later query opens another one."""
-        with self._lock:
+        """Close the session; a later query opens another one. A query in progress keeps it open."""
+        if self._lock.acquire(blocking=False):
             self._drop()
+            self._lock.release()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

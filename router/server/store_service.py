@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -207,7 +208,17 @@ class StoreService:
         if not clean:
             failure = self.store.failure or (error and str(error))
             self._log.error("stopped with unwritten data", error=failure)
-        try:
-            self._backend.close(clean=clean, sequence=self._writer.synced)
-        except (OSError, DeposedError) as failed:
-            self._log.error("the stop was not recorded", error=str(failed))
+        await self._close(clean=clean)
+
+    async def _close(self, *, clean: bool) -> None:
+        """Release the backend; do not wait for a server that does not answer."""
+        close = partial(self._backend.close, clean=clean, sequence=self._writer.synced)
+        error: Exception | None = None
+        with trio.move_on_after(FINISH) as waiting:
+            try:
+                await trio.to_thread.run_sync(close, abandon_on_cancel=True)
+            except (OSError, DeposedError) as failed:
+                error = failed
+        if error is not None or waiting.cancelled_caught:
+            why = "the store does not answer" if error is None else str(error)
+            self._log.error("the stop was not recorded", error=why)

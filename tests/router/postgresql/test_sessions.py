@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from leveret.router.postgresql.append import Turns
+from leveret.router.postgresql.append import FairLock
 from leveret.router.postgresql.backend import PostgresBackend
 from leveret.router.postgresql.location import Connection, StoreLocation, execute
 from leveret.router.postgresql.reading import ReadSession
@@ -45,23 +45,25 @@ def test_sessions_are_named_after_what_they_do(
     assert names == [f"leveret append 0 {backend.append.epoch} leveret", "leveret read 0", "observer"]
 
 
-def test_threads_get_their_turns_in_the_order_of_their_arrival() -> None:
+def test_threads_get_the_lock_in_the_order_of_their_arrival() -> None:
     """Otherwise a thread that releases a lock and takes it again keeps the others waiting."""
-    turns, order = Turns(), list[str]()
+    lock, order = FairLock(), list[str]()
 
     def wait(name: str) -> None:
-        with turns:
+        with lock:
             order.append(name)
 
-    with turns:
+    with lock:
         threads = []
         for name in "abcd":
             threads.append(threading.Thread(target=wait, args=(name,)))
             threads[-1].start()
-            while len(turns._waiting) < len(threads):
+            while len(lock._waiting) < len(threads):
                 pass
-    with turns:
+    with lock:
         order.append("last")
     for thread in threads:
         thread.join()
     assert order == ["a", "b", "c", "d", "last"]
+    assert lock.acquire(wait=False)
+    assert not lock.acquire(wait=False)
