@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
+from psycopg import sql
+
 from leveret.router.transactional_outbox.connection import (
     Connection,
     OutboxError,
@@ -10,7 +12,14 @@ from leveret.router.transactional_outbox.connection import (
     find_outbox,
 )
 from leveret.router.transactional_outbox.database import LOCK_CLASS
-from leveret.router.transactional_outbox.schema import DROP, SCRIPTS, TABLE, TRIGGER, VERSION
+from leveret.router.transactional_outbox.schema import (
+    DROP,
+    SCRIPTS,
+    TABLE,
+    TRIGGER,
+    VERSION,
+    make_comment,
+)
 
 SHOWN = 20  # failed rows in a report
 
@@ -59,6 +68,9 @@ def install(connection: Connection) -> int | None:
             )
         for script in SCRIPTS[before:]:
             connection.execute(script)
+        if installed is not None and before < VERSION:
+            comment = make_comment(installed._replace(version=VERSION))
+            connection.execute(sql.SQL("COMMENT ON TABLE leveret_outbox IS {}").format(comment))
     return before or None
 
 

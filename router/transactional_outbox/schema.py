@@ -1,7 +1,7 @@
 """The tables of an outbox in PostgreSQL, as SQL.
 
 ``SCRIPTS`` has one script for each version: an installation runs those that follow the installed version. The
-comment of the table contains the version and the random id of the outbox.
+comment of the table contains the version and the random id of the outbox; an upgrade changes the version.
 """
 
 import re
@@ -61,6 +61,11 @@ class Installed(NamedTuple):
 
     version: int
     id: UUID
+
+
+def make_comment(installed: Installed) -> str:
+    """Return the comment of the table."""
+    return f"leveret outbox, version {installed.version}, id {installed.id}"
 
 
 def parse_comment(comment: str | None) -> Installed | None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leveret.router.transactional_outbox import database as module
-from leveret.router.transactional_outbox.connection import OutboxError, connect, describe
+from leveret.router.transactional_outbox import maintenance
+from leveret.router.transactional_outbox.connection import OutboxError, connect, describe, find_outbox
 from leveret.router.transactional_outbox.database import OutboxDatabase
 from leveret.router.transactional_outbox.maintenance import install, report, retry, uninstall
 from leveret.router.transactional_outbox.rows import BatchResult, FailedRow
@@ -365,6 +366,20 @@ def test_an_installation_is_repeatable_and_keeps_the_id(database):
         assert install(connection) == len(SCRIPTS)
         assert first.open() == outbox
         first.close()
+
+
+def test_an_upgrade_runs_the_new_scripts_and_keeps_rows_and_id(database, application, opened, monkeypatch):
+    insert(application, "x")
+    before = find_outbox(application)
+    monkeypatch.setattr(
+        maintenance, "SCRIPTS", (*SCRIPTS, "ALTER TABLE leveret_outbox ADD COLUMN tenant text")
+    )
+    monkeypatch.setattr(maintenance, "VERSION", 2)
+    assert install(application) == 1
+    assert find_outbox(application) == before._replace(version=2)
+    assert application.execute("SELECT body_text, tenant FROM leveret_outbox").fetchall() == [("x", None)]
+    assert read(opened) == ["x"]  # a broker of the older version that is running goes on
+    assert install(application) == 2
 
 
 def test_concurrent_installations_create_one_outbox(database):
