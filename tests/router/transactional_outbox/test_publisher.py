@@ -213,6 +213,36 @@ def test_a_crash_at_any_commit_publishes_each_row_once(quick_path, steps):
     again.crash()
 
 
+@pytest.mark.parametrize("turns", range(7))
+def test_a_message_for_many_queues_is_in_each_of_them_once_after_a_crash_in_any_turn(quick_path, turns):
+    """It is enqueued in several turns, each of which may be committed before the next one."""
+    names = [f"wide{number}" for number in range(200)]
+    kept = Kept(quick_path)
+    wide = kept.node.vhost.declare_exchange("wide", "fanout", durable=True)
+    for name in names:
+        kept.node.vhost.bind(wide, kept.node.queue(name, durable=True), "")
+    kept.settle()
+    outbox, broker = Outbox(kept.node.broker), kept.node.broker
+    rows = [row("w", "", exchange="wide"), row("x", "", exchange="wide")]
+    broker.budget.clock = lambda: 1.0
+    broker.budget.begin(0.0)
+    outbox.publish(*rows)
+    for _ in range(turns):
+        broker.scheduler.end_batch(left_over=True)
+        kept.step()
+        broker.budget.begin(0.0)
+    kept.crash()
+    again = Kept(quick_path)
+    outbox = Outbox(again.node.broker)
+    outbox.publish(*rows)
+    again.settle()
+    assert outbox.done == ["w", "x"]
+    for name in names:
+        assert [again.get(name)[1].message.body, again.get(name)[1].message.body] == [b"w", b"x"]
+        assert again.get(name) is None
+    again.crash()
+
+
 def _get(kept):
     taken = kept.get()
     return None if taken is None else taken[1].message.body.decode()
