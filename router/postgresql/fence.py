@@ -21,6 +21,7 @@ from leveret.router.postgresql.location import Connection, Statement, execute
 GENERATION = 100_000  # positions in a table
 SEALED = 0  # the epoch of the last row of a full table
 FIRST_EPOCH = 1  # of the row that is inserted when the store is created
+APPEND = "leveret append"  # the begin of the names of sessions in which owners append
 LOCK_WAIT = "1s"  # that a take-over waits for a transaction of the owner
 
 
@@ -56,7 +57,7 @@ def create_table(shard: int, generation: int, position: int, epoch: int) -> list
 
 def session_name(shard: int, epoch: int, schema: str = "") -> str:
     """Return the name of the session in which an owner appends. PostgreSQL cuts names after 63 bytes."""
-    return f"leveret append {shard} {epoch} {schema}".rstrip()
+    return f"{APPEND} {shard} {epoch} {schema}".rstrip()
 
 
 def read_newest(connection: Connection, shard: int) -> Newest:
@@ -113,7 +114,8 @@ def take_over(
 
 
 def end_transactions(connection: Connection, table: str) -> None:
-    """End the sessions that have inserted a position in an open transaction, unless they wait for a standby.
+    """End the append sessions with an open transaction that has inserted a position, unless they wait for a
+    standby.
 
     The broker of such a session hangs or is unreachable. It learns from the fence whether it still owns the
     store. A session that waits for a standby ends by itself, and no broker can commit before that.
@@ -122,8 +124,9 @@ def end_transactions(connection: Connection, table: str) -> None:
         connection,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)"
         " WHERE relation = to_regclass(%s) AND locktype = 'relation' AND mode = 'RowExclusiveLock'"
-        " AND granted AND pid <> pg_backend_pid() AND wait_event IS DISTINCT FROM 'SyncRep'",
-        (table,),
+        " AND granted AND pid <> pg_backend_pid() AND wait_event IS DISTINCT FROM 'SyncRep'"
+        " AND starts_with(application_name, %s)",
+        (table, APPEND),
     )
 
 
@@ -131,4 +134,4 @@ def is_fence_error(error: psycopg.Error, shard: int) -> bool:
     """Return True if an error says that a position was taken, or its table dropped."""
     if isinstance(error, errors.UniqueViolation):
         return str(error.diag.table_name or "").startswith(f"fence_{shard}_")
-    return isinstance(error, errors.UndefinedTable) and f'"fence_{shard}_' in str(error)
+    return isinstance(error, errors.UndefinedTable) and f"fence_{shard}_" in str(error)

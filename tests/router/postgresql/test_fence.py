@@ -1,5 +1,6 @@
 """The fence: however commits end and brokers take over, each position has one owner, and nothing is lost."""
 
+import threading
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -175,3 +176,29 @@ def test_take_over_ends_the_transaction_of_an_owner_that_hangs(
     assert next_owner.epoch == newest.epoch + 1
     with pytest.raises(DeposedError, match="another broker has taken over"):
         hanging.commit()
+
+
+def test_owner_that_reconnects_does_not_end_a_take_over_in_progress(
+    location: StoreLocation, taken: tuple[Connection, Newest]
+) -> None:
+    observer, newest = taken
+    session = Ambiguous(location, newest)
+    session.end = "lost before"
+    with pytest.raises(AppendError):
+        session.commit()
+
+    def reconnect() -> None:
+        with pytest.raises(DeposedError):
+            session.commit()
+
+    reconnected = threading.Thread(target=reconnect)
+    with observer.transaction():
+        insert = f"INSERT INTO fence_0_1 VALUES ({newest.position + 1}, {newest.epoch + 1})"
+        execute(observer, insert)
+        reconnected.start()
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while execute(observer, f"{query} AND datname = current_database()") != [(1,)]:
+            execute(observer, "SELECT pg_stat_clear_snapshot()")
+    reconnected.join()
+    assert read_newest(observer, 0).epoch == newest.epoch + 1
+    session.close()
