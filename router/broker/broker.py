@@ -8,7 +8,7 @@ after it.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -29,7 +29,6 @@ from leveret.router.broker.alarms import Alarms
 from leveret.router.broker.client import Client
 from leveret.router.broker.commit_waiters import CommitWaiters
 from leveret.router.broker.incoming import Incoming
-from leveret.router.broker.outbox_state import OutboxState
 from leveret.router.broker.recovery import Recovery
 from leveret.router.broker.refusals import Refusals
 from leveret.router.broker.scheduler import Scheduler
@@ -47,6 +46,9 @@ from leveret.router.values.limits import check_user_channels, check_user_connect
 from leveret.router.vhost.dead_letters import DeadLetters
 from leveret.router.vhost.drops import Drops
 from leveret.router.vhost.vhost import VHost
+
+if TYPE_CHECKING:
+    from leveret.router.broker.outbox_state import OutboxState
 
 LATER = 1000  # ms until a timer's target that raised is called again
 

@@ -50,17 +50,21 @@ class ClusterState:
     commit_seconds: float = 0.0
     standbys: tuple[str, ...] = ()  # names of the brokers that stand by, as the active one knows them
 
+    @property
+    def is_active(self) -> bool:
+        """Return True if this broker owns the store and serves clients."""
+        return self.role is ClusterRole.ACTIVE
+
     def is_ready(self, now: float) -> bool:
         """Return True if this broker is active, or could take over at once."""
         if self.role is not ClusterRole.STANDBY:
-            return self.role is ClusterRole.ACTIVE
+            return self.is_active
         return bool(self.observed_at) and now - self.observed_at < SILENT
 
     def measurements(self, now: float) -> Iterator[ClusterMeasurement]:
         """Yield the metrics of this broker. ``now`` is the monotonic clock."""
-        active = self.role is ClusterRole.ACTIVE
         text = "1 if this broker is active, 0 if it is a standby or suspended"
-        yield ClusterMeasurement("active", text, active)
+        yield ClusterMeasurement("active", text, self.is_active)
         yield ClusterMeasurement("epoch", "Number of the latest take-over that this broker knows", self.epoch)
         yield ClusterMeasurement("position", "Number of the newest commit to the store", self.position)
         if self.position_at:

@@ -6,9 +6,10 @@ The server implements it (see ``router/server/node.py``).
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from leveret.router.cluster.state import ClusterState
+if TYPE_CHECKING:
+    from leveret.router.cluster.state import ClusterState
 
 MANAGEMENT_VERSION = "3.13.7"  # version of RabbitMQ's API whose objects these are
 
@@ -55,7 +56,7 @@ class ApiNode(Protocol):
     version: str
     pid: int
     processors: int
-    cluster: ClusterState | None  # None for a broker alone
+    cluster: "ClusterState | None"  # None for a broker alone
 
     def measured(self) -> Measurements: ...
     def freed_memory(self) -> int:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import chain
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 import trio
 
 from leveret.protocol.recognition import AMQP, STOMP, TLS
 from leveret.protocol.websocket import Text
-from leveret.router.cluster.state import ClusterRole, ClusterState
 from leveret.router.management.api import metrics_table, table
 from leveret.router.management.call import ApiContext
 from leveret.router.management.statistics.extra_statistics import BrokerStatistics
@@ -30,6 +29,9 @@ from leveret.router.server.websocket import Service
 from leveret.router.web.downloads import downloads
 from leveret.router.web.pages import pages
 from leveret.router.web.routes import HttpRoutes, Table
+
+if TYPE_CHECKING:
+    from leveret.router.cluster.state import ClusterState
 
 STOMP_VERSIONS = ("v12.stomp", "v11.stomp", "v10.stomp")
 DONE = object()
@@ -58,7 +60,7 @@ class HttpSites:
         stomp: ServeClient,
         places: Places,
         snapshots: SnapshotThreads | None,
-        cluster: ClusterState | None = None,
+        cluster: "ClusterState | None" = None,
     ) -> None:
         self._driver = driver
         self._endpoints = endpoints
@@ -92,7 +94,7 @@ class HttpSites:
 
     def _is_active(self) -> bool:
         """Return True for a broker alone, and for the active broker of a cluster."""
-        return self._node.cluster is None or self._node.cluster.role is ClusterRole.ACTIVE
+        return self._node.cluster is None or self._node.cluster.is_active
 
     def _closed(self) -> list[str]:
         """Return the listeners that should be open and are not."""

@@ -5,15 +5,18 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from leveret import __version__
 from leveret.router.broker.broker import Broker
-from leveret.router.cluster.state import ClusterState
 from leveret.router.management.node import Listener, Measurements
 from leveret.router.server import os_metrics as machine
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.resource_monitor import ResourceMonitor
+
+if TYPE_CHECKING:
+    from leveret.router.cluster.state import ClusterState
 
 SELDOM = 1000  # a slow measurement is repeated after this many times its duration
 PROTOCOLS = {  # RabbitMQ's names of protocols, by the names of settings
@@ -37,7 +40,7 @@ class ServerNode:
         endpoints: Iterable[Endpoint],
         monitor: ResourceMonitor,
         bodies: BodyMemory,
-        cluster: ClusterState | None = None,
+        cluster: "ClusterState | None" = None,
     ) -> None:
         self.cluster = cluster
         self.name = broker.node_name

@@ -1,9 +1,9 @@
 """API of the node: its properties and use of resources, its memory, and login attempts."""
 
 import time
+from typing import TYPE_CHECKING
 
 from leveret.protocol.http import Response
-from leveret.router.cluster.state import ClusterState
 from leveret.router.management.access import monitor
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import not_found
@@ -17,6 +17,9 @@ from leveret.router.management.statistics.rate_values import with_rates
 from leveret.router.management.statistics.rates import CHURN, NODE_USE, of_churn, of_node
 from leveret.router.values.counters import SET_ASIDE
 from leveret.router.web.response_steps import ResponseSteps
+
+if TYPE_CHECKING:
+    from leveret.router.cluster.state import ClusterState
 
 # Plugins of RabbitMQ whose features are built in here.
 PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabbitmq_web_stomp")
@@ -71,7 +74,7 @@ def node(call: Call) -> Object:
     }
 
 
-def cluster(state: ClusterState | None) -> Object:
+def cluster(state: "ClusterState | None") -> Object:
     """Return the state of a broker in a cluster; nothing for a broker alone."""
     if state is None:
         return {}
