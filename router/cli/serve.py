@@ -103,17 +103,18 @@ def serve(
     import trio
 
     from leveret.router import logging
-    from leveret.router.server import main as run
+    from leveret.router.server.broker_lifecycle import STARTED_ANEW, StartAnew, StartupError, StoreFailed
+    from leveret.router.server.main import serve as run
 
     _open_standard_streams()
     logging.configure(settings.log)
     _raise_file_limit()
     try:
-        trio.run(partial(run.serve, settings, announce=_announce))
-    except (run.StartupError, run.StoreFailed) as error:
+        trio.run(partial(run, settings, announce=_announce))
+    except (StartupError, StoreFailed) as error:
         raise Failure(str(error)) from None
-    except run.StartAnew:
-        os.environ[run.STARTED_ANEW] = "1"
+    except StartAnew:
+        os.environ[STARTED_ANEW] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -1,6 +1,6 @@
 """Membership of this broker in its cluster: watching the active broker, and keeping the lease once active.
 
-Responsible for the two tasks. Not for opening the store and serving clients (see ``clustered``).
+Responsible for the two tasks. Not for opening the store and serving clients (see ``clustered_broker``).
 """
 
 import random

@@ -1,38 +1,28 @@
-"""Life of a broker: set up the core, listen, announce, wait for a signal, shut down.
+"""Life of a broker alone: set up the core, listen, announce, wait for a signal, shut down.
 
-Responsible for the nursery of all tasks, and the order of starting and stopping.
+Responsible for the nursery of all tasks, the order of starting and stopping, and opening the data directory.
+``broker_lifecycle`` has the steps, ``clustered_broker`` the life of a broker in a cluster.
 """
 
-import gc
-import math
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from leveret import __version__
-from leveret.protocol.errors import ConnectionForced
-from leveret.router.amqp.offer import make_offer
-from leveret.router.auth import hash_password
-from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
+from leveret.router.server import broker_lifecycle as lifecycle
 from leveret.router.server import os_metrics as machine
-from leveret.router.server.driver import Driver, clock
-from leveret.router.server.endpoints import Endpoints
+from leveret.router.server.broker_lifecycle import StartupError, StoreFailed
+from leveret.router.server.driver import clock
 from leveret.router.server.late_modules import load_module
-from leveret.router.server.listeners import AcceptState, ListenError, accept_all
+from leveret.router.server.listeners import AcceptState, accept_all
 from leveret.router.server.offload_threads import OffloadThreads
-from leveret.router.server.outbox_service import OutboxService, OutboxSetupError
 from leveret.router.server.resource_monitor import ResourceMonitor
-from leveret.router.server.snapshot_threads import SnapshotThreads
-from leveret.router.server.startup_log import count_entries, log_start, warn_of_default_login
+from leveret.router.server.startup_log import log_start, warn_of_default_login
 from leveret.router.server.store_service import StoreService
-from leveret.router.server.tls import TlsError
-from leveret.router.server.turn_meter import TurnMeter
 from leveret.router.settings import MEMORY, Settings
 from leveret.router.store.backend import StorageBackend, StorageError
 from leveret.router.store.journal.journal import DamageError, FormatError
@@ -40,29 +30,6 @@ from leveret.router.store.lock import cannot_use
 from leveret.router.store.metadata.reading import MetadataError
 from leveret.router.store.opening import DataDirectory
 from leveret.router.store.snapshot import remove_partial
-from leveret.router.vhost.metadata import make_metadata
-
-if TYPE_CHECKING:
-    from leveret.router.server.gateway import Gateway
-
-NEVER = 2**31 - 1
-GRACE = 0.2  # seconds in which the first clients connect, which loading modules would delay
-STARTED_ANEW = "_LEVERET_STARTED_ANEW"  # environment variable of a process that started anew
-SELECTORS = "leveret.router.selector.parser"  # takes 50 ms to load: before a client's first selector
-STORE_FAILED = "the store failed, see the log; every confirmed message is on disk"
-PUBLIC = Settings().default_pass  # the password in the documentation
-
-
-class StoreFailed(Exception):
-    """The store has failed with an error of its own, which is in the log."""
-
-
-class StartupError(Exception):
-    """The broker cannot start; the text has the reason and advice."""
-
-
-class StartAnew(Exception):
-    """This process has to start anew, as a standby of its cluster; the text has the reason."""
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
@@ -70,115 +37,56 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     StoreFailed, or StartAnew.
     """
     if settings.store.url:
-        from leveret.router.server.clustered import serve_clustered  # noqa: PLC0415 - it imports this module
+        # A broker alone does not need it.
+        from leveret.router.server.clustered_broker import serve_clustered  # noqa: PLC0415
 
         await serve_clustered(settings, announce=announce)
         return
     log = structlog.get_logger()
-    tune_garbage_collection()
+    lifecycle.tune_garbage_collection()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         broker = Broker(settings, clock())
         broker.node_name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
         at_start = machine.resident_memory()
         store = open_store(broker)
-        populate(broker, users_lost=store is not None and bool(store.restored.bad.of("users")))
-        driver = make_driver(broker)
+        lifecycle.populate(broker, users_lost=store is not None and bool(store.restored.bad.of("users")))
+        driver = lifecycle.make_driver(broker)
         if store is not None:
             store.start(driver)
         monitor = ResourceMonitor(driver, machine, at_start)
         await monitor.check()
         snapshots = store.snapshots if store is not None else None
-        endpoints = make_endpoints(driver, monitor, snapshots)
-        outboxes = make_outboxes(driver)
-        await open_endpoints(endpoints)
+        endpoints = lifecycle.make_endpoints(driver, monitor, snapshots)
+        outboxes = lifecycle.make_outboxes(driver)
+        await lifecycle.open_endpoints(endpoints)
         async with trio.open_nursery() as nursery:
             broker.work = OffloadThreads(driver, nursery)
             for task in (driver.run_timers, driver.run_left_over_work, driver.send_timeouts.watch):
                 nursery.start_soon(task)
-            for task in (monitor.run, endpoints.sample, outboxes.run):
+            for task in (monitor.run, endpoints.sample):
                 nursery.start_soon(task)
+            if outboxes is not None:
+                nursery.start_soon(outboxes.run)
             accepting = AcceptState()
             nursery.start_soon(
                 accept_all, endpoints.all, accepting, machine.most_connections(), driver.log_refusal
             )
-            announce(announcement(endpoints))
+            announce(lifecycle.announcement(endpoints))
             log_start(broker, endpoints.all)
             nursery.start_soon(warn_of_default_login, broker)
-            nursery.start_soon(load_module, SELECTORS, GRACE)
+            nursery.start_soon(load_module, lifecycle.SELECTORS, lifecycle.GRACE)
             with trio.CancelScope() as running:
                 if store is not None:
-                    nursery.start_soon(cancel_after, store.broken, running)
+                    nursery.start_soon(lifecycle.cancel_after, store.broken, running)
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     break
-            outboxes.stop()
-            await shut_down(driver, endpoints, accepting, store)
+            if outboxes is not None:
+                outboxes.stop()
+            await lifecycle.shut_down(driver, endpoints, accepting, store)
             nursery.cancel_scope.cancel()
         if store is not None and store.broken.is_set():
-            raise StoreFailed(STORE_FAILED)
-
-
-def make_endpoints(
-    driver: Driver,
-    monitor: ResourceMonitor,
-    snapshots: SnapshotThreads | None = None,
-    gateway: "Gateway | None" = None,
-) -> Endpoints:
-    """Return the endpoints of a broker, which do not listen yet. Raises StartupError."""
-    try:
-        return Endpoints(driver, make_offer(driver.broker.settings, __version__), monitor, snapshots, gateway)
-    except TlsError as error:
-        raise StartupError(str(error)) from None
-
-
-def make_outboxes(driver: Driver) -> OutboxService:
-    """Return the transactional outboxes of a broker. Raises StartupError."""
-    try:
-        return OutboxService(driver)
-    except OutboxSetupError as error:
-        raise StartupError(str(error)) from None
-
-
-async def open_endpoints(endpoints: Endpoints) -> None:
-    """Listen at all endpoints. Raises StartupError."""
-    try:
-        for endpoint in endpoints.all:
-            await endpoint.open()
-    except ListenError as error:
-        raise StartupError(str(error)) from None
-
-
-def announcement(endpoints: Endpoints) -> str:
-    """Return the line for standard output that names all listeners."""
-    urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
-    return f"leveret is listening: {urls or 'nowhere'}"
-
-
-async def shut_down(
-    driver: Driver, endpoints: Endpoints, accepting: AcceptState, store: StoreService | None
-) -> None:
-    """Accept no more clients, close all connections, and write everything."""
-    with trio.move_on_after(driver.broker.settings.server.shutdown_timeout / 1000):
-        await accepting.stop()
-        close_clients(driver)
-        endpoints.stop()
-        await accepting.all_left.wait()
-    await driver.finish()
-    if store is not None:
-        await store.finish()
-
-
-def make_driver(broker: Broker) -> Driver:
-    """Return the driver of a broker, whose turns are measured from now on."""
-    driver = Driver(broker, send_timeout=broker.settings.server.send_timeout / 1000 or math.inf)
-    trio.lowlevel.add_instrument(TurnMeter(driver))
-    return driver
-
-
-async def cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
-    """Cancel a scope once an event is set."""
-    await event.wait()
-    scope.cancel()
+            raise StoreFailed(lifecycle.STORE_FAILED)
 
 
 def open_store(broker: Broker) -> StoreService | None:
@@ -212,80 +120,3 @@ def open_backend(settings: Settings) -> StorageBackend:
     except OSError as error:
         structlog.get_logger().warning("cannot remove an incomplete snapshot", error=str(error))
     return directory
-
-
-def populate(broker: Broker, *, users_lost: bool = False) -> None:
-    """Import the definitions file, and create the default virtual host if there is none.
-
-    The default user, whose password is public, is created only for a broker without restored data, as in
-    RabbitMQ: not after the last user was deleted, nor after 'leveret store check --repair' has removed it.
-    ``users_lost`` is True if there were users that could not be restored.
-    """
-    settings = broker.settings
-    is_new = not (broker.vhosts or broker.users or users_lost)
-    if settings.definitions:
-        _import(broker, settings.definitions)
-    administration = Administration(broker)
-    if not broker.vhosts:
-        administration.put_vhost(settings.default_vhost, make_metadata(description="Default virtual host"))
-    if not broker.users and is_new:
-        name = settings.default_user
-        # A public password needs no slow hash, which would delay every first start.
-        scheme = "sha256" if settings.default_pass == PUBLIC else settings.auth.password_hash
-        password = hash_password(settings.default_pass, scheme)
-        administration.put_user(name, password=password, tags=("administrator",))
-        for vhost in broker.vhosts:
-            administration.set_permission(name, vhost, configure=".*", write=".*", read=".*")
-    if not broker.users:
-        structlog.get_logger().warning(
-            "no user can log in",
-            reason="there are no users, and only a new data directory gets the default user",
-            to_add_one="start with --definitions FILE that has a user",
-        )
-
-
-def _import(broker: Broker, path: str) -> None:
-    """Import a definitions file. Refused entries are logged, and the broker starts without them."""
-    # Most starts need no definitions.
-    from leveret.router.definitions import (  # noqa: PLC0415
-        DefinitionsError,
-        apply_definitions,
-        parse_definitions,
-    )
-
-    try:
-        definitions = parse_definitions(Path(path).read_bytes())
-        counts = count_entries(definitions)
-        report = apply_definitions(broker, definitions)
-    except OSError as error:
-        raise StartupError(f"definitions {path}: {error.strerror or error}") from None
-    except DefinitionsError as error:
-        raise StartupError(f"definitions {path}: {error}") from None
-    log = structlog.get_logger()
-    if report.refused:
-        log.error("definitions imported partly", file=path, refused=len(report.refused) + report.more_refused)
-    else:
-        log.info("definitions imported", file=path, **counts)
-
-
-def tune_garbage_collection() -> None:
-    """Collect cycles among young objects only, in short runs.
-
-    Waiting messages are no garbage: each visit to all of them takes a quarter of a second per million.
-    Objects that live long and end, such as connections, leave no cycles behind. The thresholds 4,000 and 2
-    make one collection visit up to 12,000 objects, which takes 1 ms; 40,000 objects took 5 ms, longer than a
-    turn may take. ``young_collections`` adds collections where these thresholds are not reached.
-    """
-    gc.freeze()
-    gc.set_threshold(4_000, 2, NEVER)
-    gc.enable()
-
-
-def close_clients(driver: Driver) -> None:
-    """Close the connections of all clients for the shutdown; those that have not logged in are just
-    disconnected.
-    """
-    driver.begin("the broker's stop")
-    for client in list(driver.broker.clients):
-        client.end(ConnectionForced("broker forced connection closure with reason 'shutdown'"))
-    driver.end()

@@ -1,6 +1,6 @@
 """Transactional outboxes of a running broker: when publishing from them starts and stops.
 
-The modules that publish are loaded if the settings name an outbox; a start without one does not need them.
+Loaded only if the settings name an outbox. The modules that publish are loaded when the broker listens.
 """
 
 from collections.abc import Iterable
@@ -29,15 +29,13 @@ class OutboxService:
         """Raises OutboxSetupError without psycopg, and for a malformed URL of a database."""
         self._driver = driver
         self._scope = trio.CancelScope()
-        if driver.broker.settings.outbox.databases:
-            _check(driver.broker.settings.outbox.databases)
+        _check(driver.broker.settings.outbox.databases)
 
     async def run(self) -> None:
         """Publish rows until ``stop`` is called."""
-        if self._driver.broker.settings.outbox.databases:
-            with self._scope:
-                await load_module(PICKER)
-                await import_module(PICKER).run_outboxes(self._driver)
+        with self._scope:
+            await load_module(PICKER)
+            await import_module(PICKER).run_outboxes(self._driver)
 
     def stop(self) -> None:
         """Read no more rows. Rows of the last batch may be published and not deleted: the next start
@@ -52,7 +50,7 @@ def _check(urls: Iterable[str]) -> None:
         raise OutboxSetupError(
             "outbox.databases needs psycopg, which is not installed: pip install 'leveret[postgresql]'"
         )
-    # A start without an outbox does not need psycopg.
+    # These modules need psycopg.
     from leveret.router.transactional_outbox.connection import OutboxError, describe  # noqa: PLC0415
 
     for number, url in enumerate(urls, 1):

@@ -9,23 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from leveret.router.cli import main
+from leveret.router.server.broker_lifecycle import StartupError
 from leveret.router.settings import Listen, Settings
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
-class StoreFailed(Exception):
-    """Stands in for the broker's."""
-
-
-class StartupError(Exception):
-    pass
-
-
 class FakeServer:
-    """Stands in for ``leveret.router.server.main``: remembers the settings, announces, and fails if it is
-    told to.
-    """
+    """Stands in for ``leveret.router.server.main``: keeps the settings, announces, and raises ``error``."""
 
     def __init__(self) -> None:
         self.settings: Settings | None = None
@@ -42,7 +33,7 @@ class FakeServer:
 def server(monkeypatch):
     fake = FakeServer()
     module = ModuleType("leveret.router.server.main")
-    module.serve, module.StartupError, module.StoreFailed = fake.serve, StartupError, StoreFailed
+    module.serve = fake.serve
     monkeypatch.setitem(sys.modules, "leveret.router.server.main", module)
     monkeypatch.setattr("leveret.router.server.main", module, raising=False)
     return fake

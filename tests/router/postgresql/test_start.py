@@ -10,7 +10,8 @@ import pytest
 from leveret.router.postgresql import backend as module
 from leveret.router.postgresql.backend import PostgresBackend, open_backend
 from leveret.router.postgresql.location import TIMEOUTS, StoreLocation
-from leveret.router.server.main import StartupError, open_store
+from leveret.router.server.broker_lifecycle import StartupError
+from leveret.router.server.main import open_store
 from leveret.router.server.postgresql_store import open_postgresql
 from leveret.router.settings import ClusterSettings, Settings, StoreSettings
 from leveret.router.store.backend import StorageError

@@ -14,11 +14,11 @@ from leveret.router.broker.broker import Broker
 from leveret.router.cluster.active_broker import ActiveBroker
 from leveret.router.cluster.state import ClusterRole, ClusterState
 from leveret.router.server import os_metrics
+from leveret.router.server.broker_lifecycle import populate
 from leveret.router.server.driver import Driver, clock
 from leveret.router.server.endpoints import Endpoints
 from leveret.router.server.gateway import Gateway
 from leveret.router.server.listeners import AcceptState, accept_all
-from leveret.router.server.main import populate
 from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.standby_site import StandbySite
 from leveret.router.settings import MEMORY, Listen, Settings

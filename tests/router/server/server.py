@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from leveret.router.amqp.offer import make_offer
 from leveret.router.broker.broker import Broker
 from leveret.router.server.amqp import serve_amqp
+from leveret.router.server.broker_lifecycle import populate
 from leveret.router.server.driver import Driver
-from leveret.router.server.main import populate
 from leveret.router.server.places import Occupant
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds
 from leveret.router.settings import Auth, Settings

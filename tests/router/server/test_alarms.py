@@ -7,7 +7,7 @@ import trio.testing
 from leveret.protocol.amqp import methods as m
 from leveret.router.broker.alarms import MEMORY
 from leveret.router.server import client_tasks as serving
-from leveret.router.server.main import close_clients
+from leveret.router.server.broker_lifecycle import close_clients
 from leveret.router.server.socket_peer import HUNG_UP, SocketPeer
 from tests.router.server import server as module
 from tests.router.server.client import Client

@@ -13,7 +13,7 @@ from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.queue.delivery import DRAIN_BYTES
 from leveret.router.queue.queue import Queue
 from leveret.router.server import client_tasks as serving
-from leveret.router.server.main import close_clients
+from leveret.router.server.broker_lifecycle import close_clients
 from leveret.router.server.outbox import BufferedOutbox
 from leveret.router.session.deliveries import Deliveries
 from leveret.router.session.session import Session

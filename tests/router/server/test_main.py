@@ -8,7 +8,8 @@ import trio
 from structlog.testing import capture_logs
 
 from leveret.router.broker.broker import Broker
-from leveret.router.server.main import StartupError, StoreFailed, open_store, populate, serve
+from leveret.router.server.broker_lifecycle import StartupError, StoreFailed, populate
+from leveret.router.server.main import open_store, serve
 from leveret.router.settings import Listen, Settings
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.store import Store

@@ -31,4 +31,3 @@ async def test_without_psycopg_the_error_says_what_to_install(nursery, monkeypat
     monkeypatch.setattr(outbox_service, "find_spec", lambda name: None)
     with pytest.raises(OutboxSetupError, match=r"pip install 'leveret\[postgresql\]'"):
         service(nursery, "postgresql://host/shop")
-    service(nursery)

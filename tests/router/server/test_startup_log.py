@@ -7,7 +7,8 @@ import pytest
 
 from leveret.router.auth import hash_password
 from leveret.router.broker.broker import Broker
-from leveret.router.server.main import populate, serve
+from leveret.router.server.broker_lifecycle import populate
+from leveret.router.server.main import serve
 from leveret.router.server.startup_log import warn_of_default_login
 from leveret.router.settings import Listen, Settings
 

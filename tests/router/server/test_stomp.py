@@ -6,8 +6,8 @@ import trio.testing
 
 from leveret.protocol.stomp.frames import HEARTBEAT, V1_2, Frame, FrameLimits, FrameReader, encode_frame
 from leveret.router.server import client_tasks as serving
+from leveret.router.server.broker_lifecycle import close_clients
 from leveret.router.server.listeners import AcceptState, Endpoint, accept_all
-from leveret.router.server.main import close_clients
 from leveret.router.server.places import Places
 from leveret.router.server.stomp import serve_stomp
 from tests.router.server.server import Peer

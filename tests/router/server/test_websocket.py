@@ -12,9 +12,9 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.router.queue.delivery import DRAIN_BYTES
+from leveret.router.server.broker_lifecycle import close_clients
 from leveret.router.server.client_tasks import LINGER
 from leveret.router.server.http import HttpSite, serve_http
-from leveret.router.server.main import close_clients
 from leveret.router.settings import Amqp, Settings, Websocket
 from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames

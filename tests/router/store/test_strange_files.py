@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from leveret.router.broker.broker import Broker
 from leveret.router.cli import main
-from leveret.router.server.main import StartupError, open_store
+from leveret.router.server.broker_lifecycle import StartupError
+from leveret.router.server.main import open_store
 from leveret.router.settings import Settings
 from leveret.router.store.files import DiskFiles, read_whole
 from leveret.router.store.lock import DataDirectoryError, Lock

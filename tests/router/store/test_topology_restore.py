@@ -14,7 +14,8 @@ from leveret.router.arguments.table import SEGMENT_MAX
 from leveret.router.auth import hash_password
 from leveret.router.broker.broker import Broker
 from leveret.router.cli import main
-from leveret.router.server.main import open_store, populate
+from leveret.router.server.broker_lifecycle import populate
+from leveret.router.server.main import open_store
 from leveret.router.settings import Settings
 from leveret.router.vhost.metadata import make_metadata
 from tests.router.store.kept import Kept

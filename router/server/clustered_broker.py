@@ -1,8 +1,8 @@
 """Life of a broker in a cluster: stand by, take over, serve until stopped or deposed.
 
-Responsible for the order of these steps. ``main`` has the life of a broker alone, and the parts that both
-share. A deposed broker ends with StartAnew: its core has changes that the store will never have, so the
-process has to start anew, as a standby.
+Responsible for the order of these steps. ``main`` has the life of a broker alone, ``broker_lifecycle`` the
+steps of both. A deposed broker ends with StartAnew: its core has changes that the store will never have, so
+the process has to start anew, as a standby.
 """
 
 import os
@@ -16,7 +16,7 @@ import trio
 from leveret.router.broker.broker import Broker
 from leveret.router.cluster.shared_store import SharedStoreError
 from leveret.router.cluster.state import ClusterRole, ClusterState
-from leveret.router.server import main
+from leveret.router.server import broker_lifecycle as lifecycle
 from leveret.router.server import os_metrics as machine
 from leveret.router.server.cluster_member import ClusterMember, disconnect
 from leveret.router.server.cluster_store import ClusterStore
@@ -52,15 +52,15 @@ class ClusteredBroker:
         self._shared = shared
         self.broker = Broker(settings, clock())
         self.broker.node_name = f"leveret@{shared.node}"
-        self.driver = main.make_driver(self.broker)
+        self.driver = lifecycle.make_driver(self.broker)
         self.state = ClusterState(shared.node, shared.advertise)
         self.gateway = Gateway(self.driver, self.state, self._serve_at_standby)
         patience = settings.cluster.takeover_after / 1000
         self._member = ClusterMember(self.state, shared, self.gateway, self.driver, patience)
         self._site: StandbySite | None = None
         self.monitor = ResourceMonitor(self.driver, machine, at_start)
-        self.endpoints = main.make_endpoints(self.driver, self.monitor, gateway=self.gateway)
-        self.outboxes = main.make_outboxes(self.driver)
+        self.endpoints = lifecycle.make_endpoints(self.driver, self.monitor, gateway=self.gateway)
+        self.outboxes = lifecycle.make_outboxes(self.driver)
         self.accepting = AcceptState()
         self._listening = False
 
@@ -72,27 +72,28 @@ class ClusteredBroker:
     async def run(self, signals: AsyncIterator[int], announce: Callable[[str], None]) -> None:
         """Run until a signal. Raises StartupError, StartAnew, or StoreFailed."""
         store: StoreService | None = None
-        failure: main.StartupError | main.StartAnew | None = None
+        failure: lifecycle.StartupError | lifecycle.StartAnew | None = None
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as running:
                 nursery.start_soon(self._stop_on_signal, signals, running)
                 try:
                     await self._start(nursery, announce)
                     store, secret = await self._take_over()
-                except (main.StartupError, main.StartAnew) as error:
+                except (lifecycle.StartupError, lifecycle.StartAnew) as error:
                     failure = error
                 else:
                     self._start_serving(nursery, store, secret)
-                    nursery.start_soon(main.cancel_after, store.broken, running)
+                    nursery.start_soon(lifecycle.cancel_after, store.broken, running)
                     await self._member.keep_lease(self._shared.ownership, store.interject)
             if store is not None and (store.deposed or not running.cancel_called):
-                failure = main.StartAnew(DEPOSED)
+                failure = lifecycle.StartAnew(DEPOSED)
             self.gateway.relay.close()
-            self.outboxes.stop()
+            if self.outboxes is not None:
+                self.outboxes.stop()
             if not self._listening:
                 pass  # there are neither clients nor a store
             elif failure is None:
-                await main.shut_down(self.driver, self.endpoints, self.accepting, store)
+                await lifecycle.shut_down(self.driver, self.endpoints, self.accepting, store)
             else:
                 self._log.warning(
                     "this broker gives up the store", reason=str(failure), epoch=self.state.epoch
@@ -102,7 +103,7 @@ class ClusteredBroker:
         if failure is not None:
             raise failure
         if store is not None and store.broken.is_set():
-            raise main.StoreFailed(main.STORE_FAILED)
+            raise lifecycle.StoreFailed(lifecycle.STORE_FAILED)
 
     async def _leave(self, reason: str) -> None:
         """Disconnect all clients; write nothing, since the store belongs to another broker."""
@@ -120,12 +121,12 @@ class ClusteredBroker:
         A process that starts anew stands by even if it cannot reach the store.
         """
         await self.monitor.check()
-        if main.STARTED_ANEW not in os.environ:
+        if lifecycle.STARTED_ANEW not in os.environ:
             try:
                 await trio.to_thread.run_sync(self._shared.check, abandon_on_cancel=True)
             except StorageError as error:
-                raise main.StartupError(str(error)) from None
-        await main.open_endpoints(self.endpoints)
+                raise lifecycle.StartupError(str(error)) from None
+        await lifecycle.open_endpoints(self.endpoints)
         self._listening = True
         driver = self.driver
         self.broker.work = OffloadThreads(driver, nursery)
@@ -134,7 +135,7 @@ class ClusteredBroker:
         nursery.start_soon(self.monitor.run)
         most = machine.most_connections() // 2  # a relayed connection needs two files
         nursery.start_soon(accept_all, self.endpoints.all, self.accepting, most, driver.log_refusal)
-        announce(main.announcement(self.endpoints))
+        announce(lifecycle.announcement(self.endpoints))
         log_start(self.broker, self.endpoints.all)
 
     async def _stop_on_signal(self, signals: AsyncIterator[int], running: trio.CancelScope) -> None:
@@ -172,12 +173,12 @@ class ClusteredBroker:
         self.driver.begin("taking over")
         try:
             store = self._shared.restore(self.broker)
-            main.populate(self.broker, users_lost=bool(store.restored.bad.of("users")))
+            lifecycle.populate(self.broker, users_lost=bool(store.restored.bad.of("users")))
             secret = self._shared.secret()
         except (MetadataError, DamageError, FormatError) as error:
-            raise main.StartupError(str(error)) from None
+            raise lifecycle.StartupError(str(error)) from None
         except (OSError, StorageError, DeposedError, SharedStoreError) as error:
-            raise main.StartAnew(f"the take-over has failed: {error}") from None
+            raise lifecycle.StartAnew(f"the take-over has failed: {error}") from None
         self.driver.end()
         self._log.info("taken over", seconds=round(time.monotonic() - began, 3))
         return store, secret
@@ -186,23 +187,25 @@ class ClusteredBroker:
         store.start(self.driver)
         self.endpoints.snapshots = store.snapshots
         self._member.activate(self._shared.ownership, secret)
-        for task in (self._member.watch_standbys, self.endpoints.sample, self.outboxes.run):
+        for task in (self._member.watch_standbys, self.endpoints.sample):
             nursery.start_soon(task)
+        if self.outboxes is not None:
+            nursery.start_soon(self.outboxes.run)
         nursery.start_soon(warn_of_default_login, self.broker)
-        nursery.start_soon(load_module, main.SELECTORS, main.GRACE)
+        nursery.start_soon(load_module, lifecycle.SELECTORS, lifecycle.GRACE)
 
 
 async def serve_clustered(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run a broker until SIGINT or SIGTERM. Raises StartupError, StoreFailed, and StartAnew."""
-    main.tune_garbage_collection()
+    lifecycle.tune_garbage_collection()
     at_start = machine.resident_memory()
     if settings.cluster.advertise and not settings.listen.amqp:
-        raise main.StartupError(
+        raise lifecycle.StartupError(
             "cluster.advertise is the address of a listener for AMQP without TLS, and listen.amqp is none"
         )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         try:
             shared = ClusterStore(settings)
         except StorageError as error:
-            raise main.StartupError(str(error)) from None
+            raise lifecycle.StartupError(str(error)) from None
         await ClusteredBroker(settings, shared, at_start).run(signals, announce)
