@@ -21,11 +21,12 @@ from random import Random
 import trio
 
 from leveret.protocol.amqp import methods as m
+from tests.faults import streams
 from tests.faults.broker import StartError
 from tests.faults.client import LOST, Failed, FaultClient
 from tests.faults.cluster import Cluster, allow
 from tests.faults.cluster_faults import CUTS, FAULTS
-from tests.faults.crash import Life, leaves
+from tests.faults.crash import Life, leaves, until_lost
 from tests.faults.model import Model
 from tests.faults.networks import missing, networks
 from tests.faults.topology import CHAINS, CONSUMED, FILLED, KEEPS_ALL
@@ -61,6 +62,7 @@ class FailoverLife(Life):
             await self.cluster.start()
             await self._until_served()
             await declare(model, self.cluster.port)
+            await streams.declare(self.cluster.port)
         async with trio.open_nursery() as nursery:
             self._run_clients(nursery)
             await trio.sleep(random.uniform(0.2, 1.5))
@@ -71,6 +73,7 @@ class FailoverLife(Life):
             await trio.sleep(SERVED)
             self.story.append(f"{fault.__name__}: no client was served for {self.gaps[-1]:.1f} s")
             nursery.cancel_scope.cancel()
+        await self.streamed.disconnect()
         await self._until_left()
         await self._verify(1000)
         if wrong := self.cluster.check_positions():
@@ -93,6 +96,19 @@ class FailoverLife(Life):
                 start(task)
         if random.random() < 0.3:
             start(filler, random.choice(FILLED))
+        for name in ("n1", "n2"):
+            if random.random() < 0.5:
+                nursery.start_soon(self._follow_stream, streams.publisher, name)
+        for task in (streams.reader, streams.looker):
+            if random.random() < 0.5:
+                nursery.start_soon(self._follow_stream, task)
+
+    async def _follow_stream(self, task: Callable[..., Awaitable[None]], *args: str) -> None:
+        """Run a task of the stream again and again, as ``_follow`` does."""
+        random = Random(self.random.getrandbits(32))
+        while True:
+            await until_lost(task, self.streamed, random, self.cluster.port, *args)
+            await trio.sleep(0.1)
 
     async def _follow(
         self, random: Random, task: Callable[..., Awaitable[None]], args: tuple[str, ...]
@@ -153,9 +169,6 @@ class FailoverLife(Life):
                     break
                 await trio.sleep(0.02)
         await client.client.close()
-
-    async def _verify_streams(self) -> None:
-        """Do nothing: no stream is part of this load."""
 
 
 async def fail_over(

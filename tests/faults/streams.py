@@ -36,6 +36,12 @@ class StreamModel:
         self.surely = 0  # the position is this one at least,
         self.most = 0  # and this one at most, once it is one
         self.never: set[Identity] = set()  # lost in a crash, and nobody was told otherwise
+        self.clients: list[Client] = []  # of the tasks below, which may be cancelled
+
+    async def disconnect(self) -> None:
+        """Close the connections of all tasks."""
+        while self.clients:
+            await trio.aclose_forcefully(self.clients.pop().stream)
 
     def deliver(self, message: Message) -> tuple[int, Identity]:
         """A delivery came. Raises Failed when it cannot be."""
@@ -51,8 +57,14 @@ class StreamModel:
         return offset, identity
 
 
-async def connect(port: int) -> Client:
-    client = Client(await trio.open_tcp_stream("127.0.0.1", port))
+Port = int | tuple[str, int]  # of this machine, or an address
+
+
+async def connect(port: Port, model: StreamModel | None = None) -> Client:
+    address = ("127.0.0.1", port) if isinstance(port, int) else port
+    client = Client(await trio.open_tcp_stream(*address))
+    if model is not None:
+        model.clients.append(client)
     try:
         return await client.login()
     except AssertionError as error:
@@ -61,16 +73,16 @@ async def connect(port: int) -> Client:
         raise
 
 
-async def declare(port: int) -> None:
+async def declare(port: Port) -> None:
     client = await connect(port)
     await client.call(m.QueueDeclare(STREAM, durable=True, arguments=ARGUMENTS), m.QueueDeclareOk)
     await client.call(m.QueueBind(STREAM, "fan", ""), m.QueueBindOk)
     await client.close()
 
 
-async def publisher(model: StreamModel, random: Random, port: int, name: str) -> None:
+async def publisher(model: StreamModel, random: Random, port: Port, name: str) -> None:
     """Publish numbered messages, beginning with some that were sent before; they are stored once."""
-    client = await connect(port)
+    client = await connect(port, model)
     await client.call(m.ConfirmSelect(), m.ConfirmSelectOk)
     number = max(0, model.confirmed.get(name, 0) - random.choice((0, 1, 50)))
     window, burst = random.choice((1, 20, 500)), random.choice((1, 5, 50))
@@ -115,9 +127,9 @@ async def consume(client: Client, prefetch: int, **arguments: object) -> None:
     await client.call(m.BasicConsume(STREAM, "c", arguments=named), m.BasicConsumeOk)
 
 
-async def reader(model: StreamModel, random: Random, port: int) -> None:
+async def reader(model: StreamModel, random: Random, port: Port) -> None:
     """Read under a name, and acknowledge: before a publish that is confirmed, so that it is on disk then."""
-    client = await connect(port)
+    client = await connect(port, model)
     await client.call(m.ConfirmSelect(), m.ConfirmSelectOk)
     await consume(client, random.choice((1, 10, 300)), consumer_name=NAME)
     expected: int | None = None
@@ -165,9 +177,9 @@ def check_position(model: StreamModel, offset: int) -> None:
         raise Failed(f"{NAME} goes on at {offset}, and was at {model.surely} to {model.most}")
 
 
-async def looker(model: StreamModel, random: Random, port: int) -> None:
+async def looker(model: StreamModel, random: Random, port: Port) -> None:
     """Read from anywhere."""
-    client = await connect(port)
+    client = await connect(port, model)
     start = random.choice(["first", "last", "next", random.randint(0, max(model.at, default=0))])
     await consume(client, 100, offset=start)
     expected: int | None = None
@@ -183,7 +195,7 @@ async def looker(model: StreamModel, random: Random, port: int) -> None:
             raise Closed
 
 
-async def verify(model: StreamModel, others: Model, port: int) -> int:
+async def verify(model: StreamModel, others: Model, port: Port) -> int:
     """Look at all of the stream; return how many messages there are. Raises Failed."""
     client = await connect(port)
     count = await client.count(STREAM)
@@ -221,7 +233,7 @@ async def verify(model: StreamModel, others: Model, port: int) -> int:
     return count
 
 
-async def _verify_position(model: StreamModel, count: int, port: int) -> None:
+async def _verify_position(model: StreamModel, count: int, port: Port) -> None:
     client = await connect(port)
     if count and model.surely:
         await consume(client, 1, consumer_name=NAME)
