@@ -161,7 +161,7 @@ def copy(source: str, target: str, schema: str, durability: str) -> None:
     """Copy a whole store: from a data directory into a PostgreSQL, or back.
 
     FROM and TO are each a data directory or a URL that begins with postgresql://. No broker may use either,
-    and TO must be new or empty. Everything is read again and compared; FROM is not changed.
+    and TO must be new or empty. Everything is read again and compared; the content of FROM is not changed.
     """
     from leveret.router.cli.terminal import counted
     from leveret.router.server.postgresql_store import open_store_at

@@ -71,7 +71,10 @@ class StoreLocation:
         known["application_name"] = name
         connection = psycopg.connect(make_conninfo("", **known), autocommit=True)
         try:
-            settings = SERVER_LIVENESS | {"search_path": f"{self.schema}, pg_temp"}
+            settings = SERVER_LIVENESS | {
+                "search_path": f"{self.schema}, pg_temp",
+                "default_transaction_isolation": "read committed",
+            }
             for setting, value in settings.items():
                 execute(connection, "SELECT set_config(%s, %s, false)", (setting, str(value)))
             without = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY(%s)"
