@@ -19,7 +19,7 @@ from leveret.protocol.amqp.table import (
 FEW = 16  # entries; a smaller table without tables or arrays in it is kept decoded
 
 
-def packed(table: Mapping[str, Any]) -> Mapping[str, Any]:
+def pack_if_large(table: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a mapping with the same content as ``table``, packed if it is large.
 
     Raises the errors of ``encode_table``.

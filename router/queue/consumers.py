@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from leveret.protocol.amqp.packed_table import packed
+from leveret.protocol.amqp.packed_table import pack_if_large
 from leveret.router.queue.entry import Entry
 from leveret.router.turns.backlog import Slicing
 
@@ -118,7 +118,7 @@ class Consumer(Receiver):
         self.exclusive = exclusive
         self.prefetch = prefetch
         self.priority = priority
-        self.arguments = packed(arguments or {})
+        self.arguments = pack_if_large(arguments or {})
         self.unacked = 0
         self.redelivered = 0
         self.probed: tuple[int, QueueLike] | None = None

@@ -7,7 +7,7 @@ are in ``contents`` and ``queue``, those of streams in ``stream/stream``.
 from collections.abc import Mapping, Sized
 from typing import Any, TypedDict, Unpack
 
-from leveret.protocol.amqp.packed_table import packed
+from leveret.protocol.amqp.packed_table import pack_if_large
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
 from leveret.router.queue.consumers import Consumers
@@ -67,7 +67,7 @@ class DeclaredQueue:
         self.durable = declaration["durable"]
         self.auto_delete = declaration["auto_delete"]
         self.owner = declaration["owner"]
-        self.arguments = packed(declaration["arguments"])
+        self.arguments = pack_if_large(declaration["arguments"])
         self.declared = declaration["declared"]
         self.settings = declaration["settings"]
         self.last_used = declaration["now"]

@@ -12,7 +12,7 @@ import trio
 from leveret.router.server.driver import Driver
 from leveret.router.server.late_modules import load_module
 
-PICKER = "leveret.router.server.outbox_picker"
+POLLER = "leveret.router.server.outbox_poller"
 
 
 class OutboxSetupError(Exception):
@@ -34,8 +34,8 @@ class OutboxService:
     async def run(self) -> None:
         """Publish rows until ``stop`` is called."""
         with self._scope:
-            await load_module(PICKER)
-            await import_module(PICKER).run_outboxes(self._driver)
+            await load_module(POLLER)
+            await import_module(POLLER).run_outboxes(self._driver)
 
     def stop(self) -> None:
         """Read no more rows. Rows of the last batch may be published and not deleted: the next start

@@ -2,5 +2,6 @@
 
 ``schema`` has the tables, ``database`` reads and removes their rows, ``rows`` converts a row to a message,
 ``publisher`` publishes rows in the core, and ``published_rows`` remembers them. The task that connects them
-is in ``server/outbox_picker.py``. Only ``database`` imports psycopg.
+is in ``server/outbox_poller.py``. ``connection``, ``database`` and ``maintenance`` import psycopg; the
+broker does not load them without an outbox.
 """

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.protocol.amqp.packed_table import FEW, PackedTable, packed
+from leveret.protocol.amqp.packed_table import FEW, PackedTable, pack_if_large
 from leveret.protocol.amqp.table import Timestamp, encode_table
 from tests.protocol.amqp.strategies import TABLES
 
@@ -50,6 +50,6 @@ def test_a_missing_name_raises_key_error():
     ],
 )
 def test_only_large_tables_are_packed(table, is_packed):
-    made = packed(table)
+    made = pack_if_large(table)
     assert isinstance(made, PackedTable) == is_packed
     assert made == table

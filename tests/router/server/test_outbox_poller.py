@@ -12,8 +12,8 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.command import Delivery
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.alarms import MEMORY
-from leveret.router.server import outbox_picker
-from leveret.router.server.outbox_picker import run_outboxes
+from leveret.router.server import outbox_poller
+from leveret.router.server.outbox_poller import run_outboxes
 from leveret.router.settings import OutboxSettings, Settings
 from leveret.router.transactional_outbox.maintenance import install, retry
 from tests.postgresql import PostgresPair
@@ -194,7 +194,7 @@ async def test_a_lost_connection_is_made_again(start, database):
 
 
 async def test_a_missing_table_is_reported_once_and_found_when_it_is_there(start, database, monkeypatch):
-    monkeypatch.setattr(outbox_picker, "LAST_RETRY", 0.1)
+    monkeypatch.setattr(outbox_poller, "LAST_RETRY", 0.1)
     with structlog.testing.capture_logs() as logged:
         application = start(database, installed=False)
         state = await application.until_state(lambda state: state.reconnections >= 3)
@@ -209,7 +209,7 @@ async def test_a_missing_table_is_reported_once_and_found_when_it_is_there(start
 
 
 async def test_rows_wait_for_a_missing_user_and_do_not_fail(start, database, monkeypatch):
-    monkeypatch.setattr(outbox_picker, "LAST_RETRY", 0.1)
+    monkeypatch.setattr(outbox_poller, "LAST_RETRY", 0.1)
     application = start(database, user="shop")
     client = await application.consumer()
     await application.insert("a")
@@ -241,7 +241,7 @@ async def test_an_exception_of_the_broker_is_logged_and_publishing_goes_on(start
     client = await application.consumer()
     await application.until_state(lambda state: state.phase == "running")
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_picker.OutboxPublisher, "publish", lambda *_: 1 / 0)
+        patch.setattr(outbox_poller.OutboxPublisher, "publish", lambda *_: 1 / 0)
         await application.insert("a")
         state = await application.until_state(lambda state: state.phase == "failing")
         assert state.error == "ZeroDivisionError: division by zero"
@@ -261,7 +261,7 @@ async def test_two_databases_are_published_from(start, postgresql: PostgresPair)
 
 
 async def test_two_brokers_publish_each_row_once(start, database, monkeypatch):
-    monkeypatch.setattr(outbox_picker, "HELD_RETRY", 0.05)
+    monkeypatch.setattr(outbox_poller, "HELD_RETRY", 0.05)
     first, second = start(database), start(database)
     clients = [await each.consumer() for each in (first, second)]
     await first.insert(*map(str, range(20)))
@@ -274,7 +274,7 @@ async def test_two_brokers_publish_each_row_once(start, database, monkeypatch):
 
 
 async def test_the_rows_are_counted(start, database, monkeypatch):
-    monkeypatch.setattr(outbox_picker, "COUNT_INTERVAL", 0)
+    monkeypatch.setattr(outbox_poller, "COUNT_INTERVAL", 0)
     application = start(database, poll_interval=10)
     await application.insert("a", key="missing")
     state = await application.until_state(lambda state: state.rows_failed == 1)
@@ -283,7 +283,7 @@ async def test_the_rows_are_counted(start, database, monkeypatch):
 
 async def test_after_a_fail_over_the_standby_is_published_from(start, postgresql_pair, monkeypatch):
     """The URL names both servers. Rows that were published before are not published again."""
-    monkeypatch.setattr(outbox_picker, "LAST_RETRY", 0.1)
+    monkeypatch.setattr(outbox_poller, "LAST_RETRY", 0.1)
     primary, standby = postgresql_pair.primary, postgresql_pair.standby
     url = (
         f"postgresql://leveret@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/postgres"

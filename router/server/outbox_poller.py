@@ -45,7 +45,7 @@ async def run_outboxes(driver: Driver) -> None:
     driver.end()
     async with trio.open_nursery() as nursery:
         for url in driver.broker.settings.outbox.databases:
-            nursery.start_soon(OutboxPicker(driver, url, store=store, process=process).run)
+            nursery.start_soon(OutboxPoller(driver, url, store=store, process=process).run)
 
 
 def store_name(driver: Driver) -> bytes:
@@ -59,7 +59,7 @@ def store_name(driver: Driver) -> bytes:
     return notes.kept[key]
 
 
-class OutboxPicker:
+class OutboxPoller:
     """Publishes the rows of the outbox at ``url``."""
 
     def __init__(self, driver: Driver, url: str, *, store: bytes, process: bytes) -> None:
@@ -90,7 +90,7 @@ class OutboxPicker:
                 pause = FIRST_RETRY
                 self._enter("running")
                 self._log.info("publishing from the outbox")
-                await self._pick(database, outbox)
+                await self._poll(database, outbox)
             except self._error as error:
                 self._fail(str(error), pause)
             except Exception as error:  # a fault of the broker, which goes on without this batch
@@ -113,7 +113,7 @@ class OutboxPicker:
                 self._log.warning("waiting for the outbox", reason=reason)
             await trio.sleep(HELD_RETRY)
 
-    async def _pick(self, database: "OutboxDatabase", outbox: bytes) -> None:
+    async def _poll(self, database: "OutboxDatabase", outbox: bytes) -> None:
         """Publish rows until the connection is lost."""
         publisher = OutboxPublisher(self._broker, await self._published_rows(outbox))
         settings = self._settings
