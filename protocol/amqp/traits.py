@@ -234,11 +234,11 @@ def is_flat(raw: bytes, start: int, end: int) -> bool:
 
 
 def _walk(raw: bytes, at: int, end: int, depth: int, match: _Match = _match_entries) -> bool:
-    """Check the table in ``raw[at:end]``; return True if it has an entry CC or BCC. With a ``match`` for
-    values, check an array.
+    """Check the table in ``raw[at:end]``; return True if it has an entry CC or BCC.
 
-    Tables and arrays may be nested to ``depth`` levels, besides the nested ones that the patterns match.
-    Raises _Unknown or IndexError if the bytes may be malformed or beyond the bounds of ``decode_table``.
+    If ``match`` matches values and not entries, the bytes are an array. ``depth`` is the number of levels to
+    which tables and arrays may be nested; the small nested ones that ``match`` skips do not count. Raises
+    _Unknown or IndexError if the bytes may be malformed or beyond the bounds of ``decode_table``.
     """
     start, at = at, match(raw, at, end).end()
     if at < end and end - start > MAX_ENTRIES:

@@ -42,9 +42,9 @@ def _listener_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.option("--config", metavar="FILE", help="File of settings in TOML.")
 @click.option("--data", metavar="DIR", help='Data directory; ":memory:" stores nothing.')
-@click.option("--store", metavar="URL", help="PostgreSQL that holds everything, not the data directory.")
+@click.option("--store", metavar="URL", help="PostgreSQL to store everything in, instead of --data.")
 @click.option("--node", metavar="NAME", help="Name of this broker in its cluster, see --store.")
-@click.option("--advertise", metavar="HOST:PORT", help="Address of this broker's AMQP for other brokers.")
+@click.option("--advertise", metavar="HOST:PORT", help="Address at which other brokers reach --amqp.")
 @_listener_flags
 @click.option(
     "--definitions", metavar="FILE", help="Definitions (users, queues, ...) to import at the start."

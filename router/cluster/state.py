@@ -33,7 +33,7 @@ class ClusterState:
     """State of this broker. ``epoch`` is the newest one that it knows, its own if it is active.
 
     Times are in seconds of the monotonic clock: ``position_at`` is when the position of the journal was last
-    seen to change, ``observed_at`` when the store last answered; 0 is never. ``commits`` and
+    seen to change, ``observed_at`` when the store last answered; 0 means never. ``commits`` and
     ``commit_seconds`` count the commits of an active broker, and the time that they took.
     """
 

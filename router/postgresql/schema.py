@@ -62,7 +62,7 @@ SECRET = 32  # bytes with which the brokers of a cluster prove to each other tha
 
 
 def quoted(column: str) -> str:
-    """Return a name of a column as SQL: some are reserved words."""
+    """Quote the name of a column: some names are reserved words of SQL."""
     return f'"{column}"'
 
 

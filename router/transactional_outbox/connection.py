@@ -1,6 +1,6 @@
 """Connections to the database of an outbox: options, errors and the installed version.
 
-The only module besides ``database`` and ``maintenance`` that needs psycopg, which is an optional dependency.
+This module, ``database`` and ``maintenance`` need psycopg, which is an optional dependency.
 """
 
 from collections.abc import Iterator

@@ -134,11 +134,12 @@ class OutboxDatabase:
         return installed.id.bytes
 
     def hold(self) -> str:
-        """Become the only connection that publishes from the outbox; return "", or why that is not possible
-        now. Raises OutboxError.
+        """Lock the outbox for this connection. Return "", or the reason if another connection holds the lock.
 
-        The session of an earlier process with the same data is ended: its process may hang, and cannot commit
-        anything to that data any more.
+        Raises OutboxError.
+
+        If that connection is of an earlier process with the same data, its session is ended: the process may
+        hang, and can commit nothing to that data any more.
         """
         with self._using() as connection:
             lock = "SELECT pg_try_advisory_lock(%s, 'leveret_outbox'::regclass::oid::int)"

@@ -81,7 +81,9 @@ class PublishedRows:
         left = SLICE
         for key, value in found:
             if len(key) != len(self._prefix) + _SEQUENCE.size or len(value) % SIZE:
-                structlog.get_logger().error("note of an outbox left out", key=key.hex(), value=value.hex())
+                structlog.get_logger().error(
+                    "published rows of an outbox cannot be decoded", key=key.hex(), value=value.hex()
+                )
                 self._notes.forget(key)
                 continue
             rows = [value[start : start + SIZE] for start in range(0, len(value), SIZE)]

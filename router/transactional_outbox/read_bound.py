@@ -1,7 +1,7 @@
 """The id from which an outbox has to be read, when a read from the beginning takes long.
 
 As long as some transaction reads from an old snapshot, PostgreSQL keeps the rows that were deleted since,
-and each read from the first id on passes by all of them. A bounded read begins behind the rows that were read
+and each read from the first id on scans all of them. A bounded read begins behind the rows that were read
 before, but not behind a row that is not visible yet.
 
 No transaction with an id below ``xmin`` of a snapshot is in progress. Rows up to an id that an earlier read

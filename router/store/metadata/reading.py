@@ -29,8 +29,9 @@ class MetadataError(Exception):
 
 
 class StoredMetadata(ABC):
-    """The metadata of one store. ``name`` is the database in errors, ``restoring`` the advice how to restore
-    it.
+    """The metadata of one store.
+
+    Errors call the database ``name``, and end with the advice ``restoring``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Copying of a whole store from one backend into another, empty one, and the comparison of both.
+"""Copy of a whole store into another, empty backend, and the comparison of both.
 
 Responsible for the files and rows. Not for opening the backends, which no broker may use meanwhile.
 """
@@ -123,7 +123,7 @@ def _copy_rows(source: StorageBackend, target: StorageBackend) -> int:
     # The ids of deleted queues are never given again: the journal may still have records of them.
     newest = source.metadata.next_queue_id() - 1
     if newest:
-        vhost = "leveret store copy"  # which no virtual host with queues can be called before it exists
+        vhost = "leveret store copy"  # the row is deleted in the same transaction
         used = {int(row[0]) for table, row in found if table in ("queues", "windows")}
         if newest not in used:
             statements += [add_queue(QueueRow(newest, vhost, "", False, {})), *remove_queue(vhost, "")]
