@@ -104,8 +104,8 @@ def take_over(
                 for statement, values in statements:
                     execute(connection, statement, values)
             return taken
-        except (errors.UniqueViolation, errors.UndefinedTable) as error:
-            raise CollisionError(str(error)) from None
+        except (errors.UniqueViolation, errors.UndefinedTable):
+            raise CollisionError("another broker has committed meanwhile") from None
         except errors.LockNotAvailable:
             if last_try:
                 raise CollisionError("a transaction of the owner is in progress") from None

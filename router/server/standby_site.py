@@ -25,6 +25,11 @@ CLOSE = (("Connection", "close"),)
 LINE_MAX = 8192  # bytes of a request line; longer ones are relayed
 READ = 1 << 16
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NOT_READY = {  # why a broker that is not active serves no clients itself
+    ClusterRole.STANDBY: "this broker is a standby; it relays clients to the active broker",
+    ClusterRole.TAKING_OVER: "this broker is taking over",
+    ClusterRole.SUSPENDED: "this broker cannot write to the store; it serves clients when it can again",
+}
 
 
 def request_path(data: bytes) -> str | None:
@@ -92,11 +97,7 @@ class StandbySite:
         return json_response(answer, 503, CLOSE)
 
     def _ready(self, request: Request) -> Response:
-        if self._state.role is ClusterRole.TAKING_OVER:
-            reason = "this broker is taking over"
-        else:
-            reason = "this broker is a standby; it relays clients to the active broker"
-        return json_response({"status": "failed", "reasons": [reason]}, 503, CLOSE)
+        return json_response({"status": "failed", "reasons": [NOT_READY[self._state.role]]}, 503, CLOSE)
 
     def _show_metrics(self, request: Request) -> Response:
         if self._metrics == "login":

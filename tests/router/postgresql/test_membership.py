@@ -74,7 +74,7 @@ def test_take_over_from_an_owner_that_has_appended_since_is_refused(observer, ta
     first = taken("a", observer)
     observer.observe()
     first.append.commit()
-    with pytest.raises(TakeOverError):
+    with pytest.raises(TakeOverError, match=r"^another broker has committed meanwhile$"):
         taken("b", observer)
     first.append.commit()
 

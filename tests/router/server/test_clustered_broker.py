@@ -18,6 +18,8 @@ import trio
 import urllib3
 
 from leveret.protocol.amqp import methods as m
+from leveret.router.cluster.state import ClusterRole
+from leveret.router.server.standby_site import NOT_READY
 from tests.postgresql import database, free_port, postgresql, postgresql_pair  # noqa: F401 - fixtures
 from tests.router.server.client import Client, Closed
 from tests.router.server.process import Leveret, leveret
@@ -204,6 +206,11 @@ async def test_broker_answers_health_checks_and_stops_while_postgresql_hangs(tmp
             with trio.fail_after(20):
                 assert (await client.expect(m.ConnectionClose)).reply_code == 320
             assert [await status(a, path) for path in ("/health", "/health/active")] == [200, 503]
+            ready = await (await browser(a)).ask("/ready")
+            assert (ready.status, json.loads(ready.body)["reasons"]) == (
+                503,
+                [NOT_READY[ClusterRole.SUSPENDED]],
+            )
             assert await a.stop() == 0
         finally:
             postgresql_pair.primary.resume()
