@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from leveret.router.cluster.active_broker import ActiveBroker
+from leveret.router.settings import parse_address
 
 SILENT = 5  # seconds without an answer of the store after which a standby is not ready to take over
 
@@ -54,6 +55,10 @@ class ClusterState:
     def is_active(self) -> bool:
         """Return True if this broker owns the store and serves clients."""
         return self.role is ClusterRole.ACTIVE
+
+    def advertises(self, active: ActiveBroker) -> bool:
+        """Return True if an active broker has the address of this one."""
+        return bool(self.advertise) and parse_address(self.advertise) == (active.host, active.port)
 
     def is_ready(self, now: float) -> bool:
         """Return True if this broker is active, or could take over at once."""

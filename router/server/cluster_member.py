@@ -26,6 +26,7 @@ SPREAD = 0.3  # seconds: standbys wait for a random part of it, so that they do 
 RENEW = 1.0  # seconds between two looks of the owner whether a position is due
 STANDBYS = 2.0  # seconds between two looks of the owner at the standbys
 UNREACHABLE = "the active broker advertises no address: set cluster.advertise there"
+SAME_NAME = "a broker at another address has the name of this one: set cluster.node (--node) of one of them"
 SUSPENDED = "this broker could not write to the store of the cluster for too long"
 
 Interject = Callable[[Callable[[], None]], "Future[None]"]  # runs a call in the thread of the writer
@@ -80,9 +81,12 @@ class ClusterMember:
             self._log.info("another broker is active", node=seen.node, epoch=seen.epoch)
             if seen.active is None and seen.node != state.node:
                 self._log.warning("clients cannot be relayed", reason=UNREACHABLE, node=seen.node)
+            elif seen.active is not None and seen.node == state.node and not state.advertises(seen.active):
+                self._log.warning("two brokers have one name", reason=SAME_NAME, node=seen.node)
         state.position, state.epoch, state.observed_at = seen.position, seen.epoch, time.monotonic()
-        # A row of this node is that of its last run.
-        state.active = None if seen.stopped or seen.node == state.node else seen.active
+        # A row with the address of this broker is that of its last run.
+        own = seen.active is not None and state.advertises(seen.active)
+        state.active = None if seen.stopped or own else seen.active
         self._gateway.secret = seen.secret
         self._gateway.follow(state.active)
         return seen

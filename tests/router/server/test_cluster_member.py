@@ -101,6 +101,24 @@ async def test_standby_follows_the_active_broker_as_long_as_it_appends(setting, 
     assert setting.state.is_ready(time.monotonic())
 
 
+@pytest.mark.parametrize(
+    ("place", "followed", "warned"),
+    [
+        (("b", 1), True, False),
+        (("a", 1), True, True),  # another broker with the name of this one
+        (("a", 2), False, False),  # the last run of this broker
+        (("b", 2), False, False),  # another broker with the address of this one
+    ],
+)
+async def test_standby_follows_no_broker_at_its_own_address(setting, logged, place, followed, warned):
+    node, port = place
+    active = replace(OTHER, node=node, port=port)
+    setting.store.seen = replace(SEEN, node=node, active=active)
+    await setting.member.stand_by()
+    assert setting.gateway.active == (active if followed else None)
+    assert (cluster_member.SAME_NAME in str(logged)) is warned
+
+
 async def test_standby_takes_over_after_a_position_stood_still(setting):
     began = trio.current_time()
     with trio.fail_after(5):
@@ -116,12 +134,6 @@ async def test_store_without_an_owner_is_taken_at_once(setting, seen):
     setting.member._patience = 1000
     with trio.fail_after(5):
         assert await setting.member.stand_by() == seen
-    assert setting.gateway.active is None
-
-
-async def test_row_of_the_last_run_of_this_broker_is_not_followed(setting):
-    setting.store.seen = replace(SEEN, node="a")
-    await setting.member.stand_by()
     assert setting.gateway.active is None
 
 
