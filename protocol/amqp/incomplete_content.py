@@ -8,15 +8,9 @@ from struct import Struct
 
 from leveret.protocol.amqp.command import Command, Delivery, Oversized
 from leveret.protocol.amqp.constants import FRAME_OVERHEAD
-from leveret.protocol.amqp.large_body import LargeBody, begins, is_worth_it
-from leveret.protocol.amqp.message import (
-    FLAGS_OFFSET,
-    FRAME,
-    Frames,
-    ParsedMessage,
-    body_frames,
-    pack_route,
-)
+from leveret.protocol.amqp.content_frames import FLAGS_OFFSET, FRAME, reframe
+from leveret.protocol.amqp.large_body import LargeBody, begins, is_too_large_to_join, is_worth_it
+from leveret.protocol.amqp.message import Frames, ParsedMessage, pack_route
 from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
 from leveret.protocol.amqp.traits import NO_TRAITS, Traits, read_traits
 from leveret.protocol.errors import SyntaxError_, UnexpectedFrame
@@ -34,6 +28,7 @@ class IncompleteContent:
     __slots__ = (
         "_body",
         "_header",
+        "_large",
         "_left",
         "_method",
         "_pieces",
@@ -50,6 +45,7 @@ class IncompleteContent:
         self.channel = channel
         self._header = b""
         self._body: list[bytearray | memoryview] = []  # as they arrived; large parts are not copied
+        self._large: LargeBody | None = None  # the buffer of all frames, in place of ``_body``
         self._pieces = 0  # body frames that were not empty
         self.size = -1  # size of the body in bytes, known from the header on
         self._left = 0
@@ -85,7 +81,7 @@ class IncompleteContent:
         self._header = data[position : last + 1]
         return bool(size == 0)
 
-    def body(self, data: bytes, position: int, last: int) -> bool:
+    def body(self, data: bytes, position: int, last: int, frame_max: int) -> bool:
         """Add a body frame; return True if it was the last."""
         piece = last - position - HEAD
         self._left -= piece
@@ -94,27 +90,29 @@ class IncompleteContent:
         if self.kept and piece:
             self._pieces += 1
             part = memoryview(data)[position + HEAD : last]
-            if piece >= LARGE and piece * SHARE >= len(data):
+            if self._large is not None:
+                self._large.add(part)
+            elif piece >= LARGE and piece * SHARE >= len(data):
                 self._body.append(part)
             elif self._body and isinstance(joined := self._body[-1], bytearray):
                 joined += part
             else:
                 self._body.append(bytearray(part))
+            if self._large is None and is_too_large_to_join(self.size, self.begun):
+                self._make_buffer(frame_max)
         return self._left == 0
 
     def command(self, frame_max: int) -> Command:
         """Return the complete command. A body of many frames is framed anew for ``frame_max`` bytes."""
         if not self.kept:
             return Oversized(self.size)
+        if self._large is not None:
+            return self._command_of(self._large.frames)  # a copy would cost a quarter of the message's time
         piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self.size
-        body = self._body
-        if any(len(part) != piece for part in body[:-1]):
-            body = [bytearray().join(body)]
-        framed = [frame for part in body for frame in body_frames(self.channel, part, piece)]
-        return self._command_of(b"".join([self._header, *framed]))
+        return self._command_of(b"".join([self._header, *reframe(self.channel, self._body, piece)]))
 
     def large_body(self, frame_max: int, waiting: bytes, arrived: int) -> LargeBody | None:
-        """Return a buffer for all frames of the content, or None.
+        """Return a buffer for all frames of the content, with those that have been parsed, or None.
 
         The body must be large, and its frames so far must be as large as ``frame_max`` allows. ``waiting`` is
         the beginning of the next frame, of which ``arrived`` bytes have arrived.
@@ -122,16 +120,27 @@ class IncompleteContent:
         size, begun = self.size, self.begun
         if not is_worth_it(size, begun + arrived) or not (self.kept and self.regular):
             return None
-        piece = min(size, frame_max - FRAME_OVERHEAD) if frame_max else size
+        piece = _piece(size, frame_max)
         if begun != self._pieces * piece or not begins(waiting, self.channel, min(piece, self._left)):
             return None
-        body = bytearray().join(self._body)
-        parsed = [self._header, *body_frames(self.channel, body, piece)]
-        return LargeBody(self.channel, parsed, self._left, piece)
+        return self._large or self._make_buffer(frame_max)
 
-    def command_of(self, large: LargeBody) -> Command:
-        """Return the command of this content, whose frames are all in a buffer."""
-        return self._command_of(large.frames)  # not copied: a copy would cost a quarter of the message's time
+    def _make_buffer(self, frame_max: int) -> LargeBody:
+        """Make the buffer for all frames of the content, and move the body so far to it."""
+        self._large = large = LargeBody(self.channel, self._header, self.size, _piece(self.size, frame_max))
+        for part in self._body:
+            large.add(part)
+        self._body.clear()
+        return large
+
+    def parse_frames(self) -> bytes:
+        """Return the bytes after the last whole frame in the buffer. They, and the rest of the content, are
+        to be parsed frame by frame.
+        """
+        assert self._large is not None
+        self.regular = False
+        self._left = self._large.left
+        return self._large.take_rest()
 
     @property
     def begun(self) -> int:
@@ -155,3 +164,8 @@ def content_traits(raw: bytes, method: Method) -> Traits:
     except SyntaxError_ as error:
         error.cause = method
         raise
+
+
+def _piece(size: int, frame_max: int) -> int:
+    """Return the bytes of a body of ``size`` bytes in each of its frames but the last."""
+    return min(size, frame_max - FRAME_OVERHEAD) if frame_max else size

@@ -19,7 +19,15 @@ import msgspec
 
 from leveret.protocol.amqp import properties as props
 from leveret.protocol.amqp.blind_keys import FRAME_BLIND, pack_keys, unpack_keys
-from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
+from leveret.protocol.amqp.constants import FRAME_OVERHEAD, SHORTSTR_MAX
+from leveret.protocol.amqp.content_frames import (
+    FLAGS_OFFSET,
+    FRAME,
+    HEADER_FRAME,
+    pack_frames,
+    pack_header,
+    reframe,
+)
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import (
     KEPT,
@@ -33,12 +41,8 @@ from leveret.protocol.amqp.table import (
     find_entries,
 )
 from leveret.protocol.amqp.traits import DIRECT_REPLY, Traits, read_known_traits, read_traits, traits_of
+from leveret.protocol.buffers import Buffer, Part
 
-FRAME = Struct(">BHI")  # type, channel, payload size
-HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
-FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags begin in a content header frame
-BASIC = 60
-END = bytes((FRAME_END,))
 NO_CHANNEL = -1  # the channel of a message whose frames must be built anew for every channel
 LONG = Struct(">I")
 from_bytes = int.from_bytes
@@ -50,7 +54,7 @@ CACHED, CACHED_BYTES = 64, 4096  # number of cached decoded properties, and the 
 
 # The bytes of a message. Those of a large one are the buffer that they were read into from the socket (see
 # ``large_body``): a copy would cost a quarter of the time of the message. They are never changed or hashed.
-Frames: TypeAlias = bytes | bytearray
+Frames: TypeAlias = bytes | Buffer
 
 
 def _decode(raw: bytes) -> Properties:
@@ -124,7 +128,9 @@ class Message:
 
         ``blind_keys`` are the keys of a BCC header that was removed from the properties.
         """
-        frames = pack_frames(0, properties, self.body)
+        pieces = self._body_pieces(self._body_start())
+        header = pack_header(0, properties, self.size)
+        frames = b"".join((header, *reframe(0, pieces, self.size)))
         traits = read_known_traits(properties)
         route = pack_route(exchange, routing_key)
         if blind_keys:
@@ -265,7 +271,19 @@ class Message:
             number = channel.to_bytes(2)
             body = frames[start + 3 :]
             return b"".join((before, b"\x02", number, frames[3:start], b"\x03", number, body))
-        return b"".join((before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
+        return b"".join((before, *self.framed_parts(channel, frame_max)))
+
+    def framed_parts(self, channel: int, frame_max: int) -> list[Part]:
+        """Return the content frames for another channel in parts, which share the bytes of the body.
+
+        Body frames have at most ``frame_max`` bytes (0: no limit).
+        """
+        start = self._body_start()
+        if channel == self.channel and (not frame_max or self._largest_frame() <= frame_max):
+            return [self.frames]
+        header = pack_header(channel, self.raw_properties, self.size)
+        most = frame_max - FRAME_OVERHEAD if frame_max else self.size
+        return [header, *reframe(channel, self._body_pieces(start), most)]
 
     def _body_start(self) -> int:
         size: int = FRAME.unpack_from(self.frames)[2]
@@ -343,13 +361,12 @@ class BlindCopied(ParsedMessage):
         at = self._body_start() + (self.size + FRAME_OVERHEAD if self.size else 0)
         return list(unpack_keys(bytes(self.frames[at + FRAME_OVERHEAD - 1 : -1])))
 
-    @property
-    def body(self) -> bytes:
-        start = self._body_start() + FRAME_OVERHEAD - 1
-        return bytes(memoryview(self.frames)[start : start + self.size])
-
     def framed_for(self, channel: int, frame_max: int, before: bytes = b"") -> Frames:
-        return b"".join((before, pack_frames(channel, self.raw_properties, self.body, frame_max)))
+        return b"".join((before, *self.framed_parts(channel, frame_max)))
+
+    def _body_pieces(self, start: int) -> list[memoryview]:
+        start += FRAME_OVERHEAD - 1
+        return [memoryview(self.frames)[start : start + self.size]]
 
 
 def body_size(frames: bytes) -> int:
@@ -374,22 +391,3 @@ def unpack_route(route: bytes) -> tuple[str, str]:
         route[1:split].decode("utf-8", "surrogateescape"),
         route[split + 1 :].decode("utf-8", "surrogateescape"),
     )
-
-
-def pack_frames(channel: int, properties: bytes, body: bytes | bytearray, frame_max: int = 0) -> bytes:
-    """Build the content header frame and the body frames of raw properties and a body (AMQP 0-9-1 4.2.6)."""
-    header = HEADER_FRAME.pack(FRAME_HEADER, channel, 12 + len(properties), BASIC, 0, len(body))
-    piece = frame_max - FRAME_OVERHEAD if frame_max else len(body)
-    return b"".join([header, properties, END, *body_frames(channel, body, piece)])
-
-
-def body_frames(channel: int, body: bytes | bytearray | memoryview, piece: int) -> list[bytes | memoryview]:
-    """Return the body frames in pieces, with at most ``piece`` bytes of the body each; none for an empty
-    body.
-    """
-    view = memoryview(body)
-    parts: list[bytes | memoryview] = []
-    for start in range(0, len(body), piece or 1):
-        part = view[start : start + piece]
-        parts += (FRAME.pack(FRAME_BODY, channel, len(part)), part, END)
-    return parts

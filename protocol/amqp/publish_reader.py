@@ -14,8 +14,9 @@ from struct import Struct
 
 from leveret.protocol.amqp.command import Command, Publishes
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
+from leveret.protocol.amqp.content_frames import BASIC, FLAGS_OFFSET
 from leveret.protocol.amqp.incomplete_content import HEAD
-from leveret.protocol.amqp.message import BASIC, FLAGS_OFFSET, Message, ParsedMessage
+from leveret.protocol.amqp.message import Message, ParsedMessage
 from leveret.protocol.amqp.shape import FIXED, PropertyScanner, mask_of
 from leveret.protocol.amqp.traits import NO_TRAITS
 

@@ -21,9 +21,9 @@ from leveret.protocol.amqp.constants import (
     FRAME_OVERHEAD,
     SHORTSTR_MAX,
 )
+from leveret.protocol.amqp.content_frames import FRAME
 from leveret.protocol.amqp.incomplete_content import HEAD, LARGE, IncompleteContent
 from leveret.protocol.amqp.large_body import LargeBody
-from leveret.protocol.amqp.message import FRAME
 from leveret.protocol.amqp.methods import BasicAck
 from leveret.protocol.amqp.publish_reader import PUBLISH, PublishReader
 from leveret.protocol.errors import (
@@ -154,7 +154,7 @@ class CommandReader:
         if large is None:
             return False
         for part in waiting:
-            large.put(part)
+            large.append(part)
         waiting.clear()
         self._large = large
         self._begun += len(large.frames)
@@ -165,7 +165,7 @@ class CommandReader:
         """Count bytes that were read into ``body_room``; return the bytes to pass to ``receive``.
 
         These are none while the frames are those of the large message. After the last frame, ``receive(b"")``
-        returns its command. After any other frame, ``receive`` parses what has arrived of the message.
+        returns its command. After any other frame, ``receive`` parses that frame and the rest of the message.
         """
         large = self._large
         assert large is not None
@@ -176,13 +176,14 @@ class CommandReader:
         self._begun -= len(large.frames)
         channel, partial = self._partial.popitem()
         assert partial is not None
-        if not regular:
-            partial.regular = False
-            self._partial[channel] = partial
-            return large.unparsed()
-        self._heads -= partial.head
         self._begun -= partial.begun
-        self._completed.append((channel, partial.command_of(large)))
+        if not regular:
+            rest = partial.parse_frames()
+            self._begun += partial.begun
+            self._partial[channel] = partial
+            return rest
+        self._heads -= partial.head
+        self._completed.append((channel, partial.command(self.frame_max)))
         return b""
 
     def incomplete(self) -> bool:
@@ -196,7 +197,7 @@ class CommandReader:
         self._completed.clear()
         if self._large is not None:  # skip the rest of its frame
             large, self._large = self._large, None
-            if rest := large.rest():
+            if rest := large.take_rest():
                 self._keep(rest)
 
     def forget(self) -> None:
@@ -320,7 +321,7 @@ class CommandReader:
             if self._heads > HEADS_MAX and not done:
                 raise ResourceError(f"incomplete messages have more than {HEADS_MAX} bytes of headers")
         else:
-            done = partial.body(data, position, last)
+            done = partial.body(data, position, last, self.frame_max)
             if partial.kept:
                 self._begun += last - position - HEAD
                 if self._begun > BEGUN * self.body_max:

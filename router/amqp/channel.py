@@ -10,9 +10,10 @@ from typing import Protocol
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.encode import END, DeliverFrames, ack_frame, nack_frame
-from leveret.protocol.amqp.message import Frames, Message
+from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import Long
+from leveret.protocol.buffers import Part
 from leveret.protocol.errors import AmqpError, NotFound
 from leveret.router.amqp.handshake import Capabilities
 from leveret.router.queue.consumers import Consumer, Receiver
@@ -73,8 +74,13 @@ class Channel:
 
     def send_content(self, method: m.Method, message: Message) -> None:
         """Send a method and its content."""
-        frames = message.framed_for(self.number, self._frame_max)
-        self._replies.write(method_frame(self.number, method) + frames)
+        if len(message.frames) <= COPIED:
+            frames = message.framed_for(self.number, self._frame_max, method_frame(self.number, method))
+            self._replies.write(frames)
+            return
+        self._replies.write(method_frame(self.number, method))
+        for part in message.framed_parts(self.number, self._frame_max):
+            self._replies.write(part)
 
     def send_confirms(self) -> None:
         """Send the publisher confirms of messages that are on disk or settled."""
@@ -111,7 +117,7 @@ class Channel:
             method_frames = receiver.wire = DeliverFrames(self.number, receiver.tag)
         counted = receiver.counted
         number, frame_max = self.number, self._frame_max
-        parts: list[Frames] = []
+        parts: list[Part] = []
         known, end = None, END
         for tag, entry in enumerate(entries, first_tag):
             message = entry.message
@@ -126,7 +132,7 @@ class Channel:
             elif len(frames) <= COPIED:  # most parts are copied anyway, and one is sent faster than two
                 parts.append(message.framed_for(number, frame_max, method))
             else:
-                parts += (method, message.framed_for(number, frame_max))
+                parts += (method, *message.framed_parts(number, frame_max))
         (self._replies if self._replies.waiting else self._outbox).extend(parts)
 
     def counted(self, entry: Entry) -> Message:

@@ -15,8 +15,8 @@ from struct import Struct
 
 from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.constants import FRAME_HEADER, FRAME_OVERHEAD
+from leveret.protocol.amqp.content_frames import HEADER_FRAME
 from leveret.protocol.amqp.encode import ack_frame
-from leveret.protocol.amqp.message import HEADER_FRAME
 from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.bench.load import BLOCK, STAMP, BenchError, Load
 from leveret.router.bench.traffic import body_sizes, drafts

@@ -14,8 +14,8 @@ import trio
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Command, Delivery
+from leveret.protocol.amqp.content_frames import pack_frames
 from leveret.protocol.amqp.encode import ack_frame
-from leveret.protocol.amqp.message import pack_frames
 from leveret.protocol.amqp.table import Value
 from leveret.router.client.errors import ChannelEnded, ConsumerEnded, Ended
 

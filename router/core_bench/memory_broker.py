@@ -13,6 +13,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Command
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.reader import CommandReader
+from leveret.protocol.buffers import Part
 from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
@@ -137,15 +138,15 @@ class CollectingOutbox:
     """An outbox whose client reads everything at once."""
 
     def __init__(self) -> None:
-        self.parts: list[bytes | bytearray] = []
+        self.parts: list[Part] = []
         self.traffic = Traffic()
         self.size = 0
         self.closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         self.parts.append(data)
 
-    def extend(self, parts: Sequence[bytes | bytearray]) -> None:
+    def extend(self, parts: Sequence[Part]) -> None:
         self.parts += parts
 
     def writable(self) -> bool:

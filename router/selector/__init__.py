@@ -7,8 +7,8 @@ for the time of evaluation (see ``exchange/routing``). A selector is compiled on
 
 from typing import TYPE_CHECKING
 
+from leveret.protocol.amqp.content_frames import FLAGS_OFFSET
 from leveret.protocol.amqp.header_picker import HeaderNames, is_small
-from leveret.protocol.amqp.message import FLAGS_OFFSET
 from leveret.protocol.amqp.properties import Properties, decode_without_headers
 from leveret.router.selector.errors import SelectorError
 from leveret.router.turns.backlog import Slicing

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import trio
 
-from leveret.router.server.outbox import Part
+from leveret.protocol.buffers import Part
 from leveret.router.server.places import Occupant
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import ConnectionEnds

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import trio
 from msgspec import Struct, field
 
+from leveret.protocol.buffers import Part
 from leveret.router.values.counters import Traffic
 
 SMALL_BATCH = 1 << 12  # bytes; a larger batch waits for further bytes to the same client
@@ -20,9 +21,6 @@ LARGE_CHUNK = 1 << 10  # bytes of a chunk, on average, from which chunks are sen
 CHUNKS_PER_CALL = 1024  # chunks that a system takes in one call
 OVERFULL = 16  # direct replies are dropped from this many times ``high`` unsent bytes on
 PIECE = 1 << 18  # bytes joined for one send: copying more delays other tasks, and counts as sent too late
-
-
-Part = bytes | bytearray | memoryview
 
 
 class Outboxes(Struct):
@@ -97,11 +95,11 @@ class BufferedOutbox:
         self.writer_started = False
         self._wake = start
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         self._chunks.append(data)
         self._grow(len(data))
 
-    def extend(self, parts: Sequence[bytes | bytearray]) -> None:
+    def extend(self, parts: Sequence[Part]) -> None:
         self._chunks += parts
         self._grow(sum(map(len, parts)))
 

@@ -11,7 +11,8 @@ from socket import SHUT_WR
 import trio
 from msgspec import Struct
 
-from leveret.router.server.outbox import Part, pieces, unsent
+from leveret.protocol.buffers import MappedBuffer, Part
+from leveret.router.server.outbox import pieces, unsent
 from leveret.router.server.places import Occupant
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds
@@ -67,7 +68,7 @@ class SocketPeer(Struct, frozen=True):
                 with trio.fail_after(
                     math.inf if self.watched else timeouts.seconds * max(1, len(piece) / SHARE)
                 ):
-                    await stream.send_all(piece)
+                    await stream.send_all(memoryview(piece) if isinstance(piece, MappedBuffer) else piece)
                 sent(len(piece))
             return
         await trio.lowlevel.checkpoint()  # a client that reads everything at once does not block other tasks

@@ -10,15 +10,18 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from leveret.protocol.buffers import Part
 from leveret.router.persistence.api import Storage
 
 HELD_MAX = 1 << 20  # bytes that wait in one connection's gate before it takes no more deliveries
+
+COPIED = 1 << 18  # bytes of deliveries that are joined, so that they wait as one part
 
 
 class Writes(Protocol):
     """The outbox that replies are written to."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: Part) -> None: ...
 
 
 class Gate:
@@ -29,7 +32,7 @@ class Gate:
     __slots__ = ("_outbox", "_position", "_storage", "room", "size", "waiting")
 
     def __init__(self, outbox: Writes, storage: Storage) -> None:
-        self.waiting: deque[tuple[int, bytes]] = deque()  # with the batch that each waits for
+        self.waiting: deque[tuple[int, Part]] = deque()  # with the batch that each waits for
         self._outbox = outbox
         self._storage = storage
         self._position = 0
@@ -53,7 +56,7 @@ class Gate:
         """Hold replies written from now on until this batch is on disk."""
         self._position = max(self._position, batch)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         """Send a reply at once, or when the changes before it are on disk."""
         if self.holding:
             self.waiting.append((self._position, data))
@@ -61,9 +64,13 @@ class Gate:
         else:
             self._outbox.write(data)
 
-    def extend(self, parts: Sequence[bytes | bytearray]) -> None:
+    def extend(self, parts: Sequence[Part]) -> None:
         """Send deliveries after the replies that wait."""
-        self.write(b"".join(parts))
+        if sum(map(len, parts)) <= COPIED:
+            self.write(b"".join(parts))
+            return
+        for part in parts:  # copying them would delay all clients
+            self.write(part)
 
     def open(self) -> bool:
         """Send the replies whose changes are on disk. Return True if the gate was not empty before and is

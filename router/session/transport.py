@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from leveret.protocol.buffers import Part
 from leveret.router.values.counters import Traffic
 
 
@@ -34,8 +35,8 @@ UNKNOWN = ConnectionEnds()
 class Outbox(Protocol):
     """The buffer of bytes that a connection has still to send."""
 
-    def write(self, data: bytes) -> None: ...
-    def extend(self, parts: Sequence[bytes | bytearray]) -> None: ...
+    def write(self, data: Part) -> None: ...
+    def extend(self, parts: Sequence[Part]) -> None: ...
     def writable(self) -> bool: ...
     def overfull(self) -> bool:
         """Return True if so many bytes wait that direct replies are dropped."""

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from leveret.protocol.amqp.message import Message, pack_frames, pack_route
+from leveret.protocol.amqp.content_frames import pack_frames
+from leveret.protocol.amqp.message import Message, pack_route
 from leveret.protocol.errors import AmqpError
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_2, Frame

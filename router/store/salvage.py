@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from leveret.protocol.amqp.blind_keys import FRAME_BLIND
 from leveret.protocol.amqp.constants import BASIC, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from leveret.protocol.amqp.message import FRAME, HEADER_FRAME, Message, unpack_route
+from leveret.protocol.amqp.content_frames import FRAME, HEADER_FRAME
+from leveret.protocol.amqp.message import Message, unpack_route
 from leveret.protocol.errors import AmqpError
 from leveret.router.store.journal.checkpoint import PageState
 from leveret.router.store.journal.journal import (

@@ -14,7 +14,8 @@ from zlib import crc32
 import structlog
 
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from leveret.protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
+from leveret.protocol.amqp.content_frames import BASIC, FRAME, HEADER_FRAME
+from leveret.protocol.amqp.message import Message
 from leveret.router.store.files import Files
 from leveret.router.store.lock import DataDirectoryError
 from leveret.router.store.salvage import is_message

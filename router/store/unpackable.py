@@ -134,7 +134,7 @@ def _unpackable_messages(publishes: Sequence[Publish], wall_offset: int) -> list
             {
                 "deadline": plain(entry.expires),
                 "route": plain(message.route),
-                "content": plain(message.frames),
+                "content": plain(bytes(message.frames)),
             },
             entry=entry,
             index=index,

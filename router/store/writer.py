@@ -11,6 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from leveret.protocol.amqp.message import Frames
 from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME, Checkpoint, pack_checkpoint
 from leveret.router.store.journal.journal import JournalFile, Unsynced, numbers, path_of
@@ -30,7 +31,7 @@ class Commit(Struct, frozen=True):
     """
 
     statements: Sequence[Statement]
-    parts: Sequence[bytes | bytearray]
+    parts: Sequence[Frames]
     sequence: int
     sync: bool
     aside: Sequence[Aside] = ()

@@ -15,17 +15,8 @@ from functools import lru_cache
 from struct import Struct
 
 from leveret.protocol.amqp.constants import FRAME_HEADER, FRAME_OVERHEAD
-from leveret.protocol.amqp.message import (
-    BASIC,
-    END,
-    FLAGS_OFFSET,
-    FRAME,
-    HEADER_FRAME,
-    Frames,
-    Message,
-    headers_at,
-    headers_place,
-)
+from leveret.protocol.amqp.content_frames import BASIC, END, FLAGS_OFFSET, FRAME, HEADER_FRAME
+from leveret.protocol.amqp.message import Frames, Message, headers_at, headers_place
 from leveret.protocol.amqp.properties import HEADERS, splice_properties
 from leveret.protocol.amqp.table import Long
 
@@ -73,7 +64,7 @@ def encode_entries(messages: Sequence[Message], first: int) -> list[bytes]:
     at = start - len(after)  # where the header is inserted
     # Messages of one program often differ only in the values of their headers, in the properties after them,
     # and in their bodies. Everything before is packed once then, which halves the time of a message.
-    beginning = message.frames[:at]
+    beginning = bytes(message.frames[:at])
     if not all(_begins_with(each, beginning, size) for each in messages):
         return _encode_each(messages, first)
     route = message.route
@@ -139,7 +130,7 @@ def _layout(route: int, properties: int) -> tuple[Callable[[Frames], tuple[int, 
     return sizes.unpack_from, Struct(f"{beginning}{properties}sI{len(_OFFSET_ENTRY)}sQ").pack
 
 
-def _begins_with(message: Message, beginning: Frames, size: int) -> bool:
+def _begins_with(message: Message, beginning: bytes, size: int) -> bool:
     """Return True if a message's frames can be stored as they are, with this beginning and this length."""
     frames = message.frames
     return message.channel == CHANNEL and len(frames) == size and frames.startswith(beginning)

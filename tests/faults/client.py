@@ -9,7 +9,7 @@ import trio
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Acks, Delivery
-from leveret.protocol.amqp.message import pack_frames
+from leveret.protocol.amqp.content_frames import pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from tests.faults.model import Found, Model, Publication, Token
 from tests.router.server.client import Client, Closed

@@ -34,6 +34,7 @@ from zlib import crc32
 
 import msgspec
 
+from leveret.protocol.amqp.message import Frames
 from leveret.router.store.files import Files
 
 MAGIC = b"LVRTJRN2"
@@ -71,7 +72,7 @@ class FormatError(Exception):
         self.path = path
 
 
-Parts = Sequence[bytes | bytearray]  # of a batch
+Parts = Sequence[Frames]  # of a batch
 Unsynced = tuple[Parts, int]  # the parts of a batch and its sequence, until they are on disk
 
 

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
+from leveret.protocol.amqp.message import Frames
 from leveret.router.stream.entries import ENTRY
 
 PUBLISH, PROGRESS, RETURNED, NOTE, RUN = 1, 2, 3, 4, 5
@@ -125,9 +126,7 @@ def expiry(deadline: int, wall_offset: int) -> int:
     return max(1, min(deadline, DEADLINE_MAX) - wall_offset) if deadline else 0
 
 
-def pack_publish(
-    targets: Sequence[Target], route: bytes, frames: bytes | bytearray
-) -> tuple[bytes, bytes, bytes | bytearray]:
+def pack_publish(targets: Sequence[Target], route: bytes, frames: Frames) -> tuple[bytes, bytes, Frames]:
     """Return a publish record, in pieces so that the body is not copied."""
     if len(targets) == 1:
         length = BEFORE_ROUTE + len(route) + len(frames)

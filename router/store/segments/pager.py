@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from leveret.protocol.amqp.message import END, FRAME, HEADER_FRAME, Message, ParsedMessage
+from leveret.protocol.amqp.content_frames import END, FRAME, HEADER_FRAME
+from leveret.protocol.amqp.message import Message, ParsedMessage
 from leveret.protocol.amqp.traits import Traits
 from leveret.router.queue.entry import Entry, QueuedEntry
 from leveret.router.queue.page_out import PAGE_MESSAGES

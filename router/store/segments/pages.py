@@ -25,7 +25,8 @@ from sys import byteorder
 from typing import NamedTuple
 from zlib import crc32
 
-from leveret.protocol.amqp.message import HEADER_FRAME, Frames, body_size
+from leveret.protocol.amqp.content_frames import HEADER_FRAME
+from leveret.protocol.amqp.message import Frames, body_size
 from leveret.protocol.amqp.traits import Traits
 from leveret.router.store.journal.records import Range, ranges
 

@@ -45,7 +45,7 @@ def shown(command):
             command.bits,
             command.channel,
             command.size,
-            command.frames,
+            bytes(command.frames),
             command.properties,
         )
     if isinstance(command, Delivery):

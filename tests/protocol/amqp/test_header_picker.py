@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leveret.protocol.amqp.content_frames import FLAGS_OFFSET
 from leveret.protocol.amqp.header_picker import STEPS, HeaderNames, is_small
-from leveret.protocol.amqp.message import FLAGS_OFFSET, Message, headers_at
+from leveret.protocol.amqp.message import Message, headers_at
 from leveret.protocol.amqp.properties import Properties, decode_properties, decode_without_headers
 from leveret.router.turns.backlog import at_once
 from tests.protocol.amqp.strategies import PROPERTIES, TABLES, VALUES

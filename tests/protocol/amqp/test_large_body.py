@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leveret.protocol import buffers
 from leveret.protocol.amqp import large_body
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
@@ -18,10 +19,12 @@ HEARTBEAT = frame(8, 0, b"")
 
 @pytest.fixture(autouse=True, scope="module")
 def small():
-    """Bodies are large from 10,000 bytes on."""
+    """Bodies are large from 10,000 bytes on, and too large to join from 60,000 on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(large_body, "SMALLEST", 10_000)
-        patch.setattr(large_body, "LARGEST", 200_000)
+        patch.setattr(large_body, "PIECE", 16_000)
+        for module in (large_body, buffers):
+            patch.setattr(module, "MAPPED", 60_000)
         yield
 
 
@@ -161,3 +164,25 @@ def test_a_lost_connection_frees_the_buffer():
     fed = Fed().feed(content(60_000)[:30_000], 5000)
     fed.reader.forget()
     assert (fed.reader.held, fed.reader.body_room()) == (0, None)
+
+
+@pytest.mark.parametrize("piece", [500, PIECE, PIECE - 1])
+def test_a_body_that_is_too_large_to_join_has_a_mapping_however_it_arrives(piece):
+    stream = content(100_000, piece=piece)
+    made, commands = reader(), []
+    for start in range(0, len(stream), 5000):
+        commands += made.receive(stream[start : start + 5000])
+    ((_, message),) = commands
+    assert isinstance(message.frames, buffers.MappedBuffer)
+    assert bytes(message.frames) == content(100_000)[-len(message.frames) :]
+
+
+def test_after_other_frames_the_rest_of_a_body_is_added_to_its_buffer():
+    whole = content(100_000)
+    fed = Fed().feed(whole[:60_000], 5000)
+    assert fed.buffered
+    at = len(method_frame(1, m.BasicPublish()) + header(1, 1)) + 15 * (PIECE + 8)
+    fed.feed(whole[60_000:at] + HEARTBEAT + whole[at:], 5000)
+    (_, message) = fed.commands[-1]
+    assert isinstance(message.frames, buffers.MappedBuffer)
+    assert (fed.reader.held, fed.reader.incomplete()) == (0, False)

@@ -4,15 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leveret.protocol import buffers
 from leveret.protocol.amqp import methods as m
-from leveret.protocol.amqp.message import (
-    CACHED_BYTES,
-    Message,
-    ParsedMessage,
-    pack_frames,
-    pack_route,
-    unpack_route,
-)
+from leveret.protocol.amqp.content_frames import pack_frames, reframe
+from leveret.protocol.amqp.message import CACHED_BYTES, Message, ParsedMessage, pack_route, unpack_route
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
 from leveret.protocol.amqp.traits import DIRECT_REPLY_TO, traits_of
@@ -188,3 +183,30 @@ def test_a_reply_address_is_replaced_as_rewriting_does_it(properties, data, chan
         for each in slow.traits.__slots__
         if each != "handling"
     )
+
+
+@given(PROPERTIES, st.binary(min_size=1, max_size=9000), st.sampled_from((1, 7)), st.sampled_from((0, 500)))
+def test_a_message_in_a_mapping_is_what_it_is_in_bytes(properties, data, channel, frame_max):
+    properties = replace(properties, reply_to=DIRECT_REPLY_TO, headers={"a": 1, "b": [2]})
+    raw = encode_properties(properties)
+    plain = Message.from_frames(b"\x01e\x01k", pack_frames(1, raw, data, 1000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(buffers, "MAPPED", 1)
+        buffer = buffers.make_buffer(len(plain.frames))
+    assert isinstance(buffer, buffers.MappedBuffer)
+    buffer[:] = plain.frames
+    mapped = Message.from_frames(b"\x01e\x01k", buffer)
+    for name in ("body", "raw_properties", "properties", "headers", "header_frame", "size"):
+        assert getattr(mapped, name) == getattr(plain, name), name
+    assert mapped.header("b") == [2]
+    for change in (lambda it: it.rewritten("x", "y", RAW), lambda it: it.with_reply_address("here")):
+        one, other = change(mapped), change(plain)
+        assert (one is None and other is None) or one.frames == other.frames
+    parts = mapped.framed_parts(channel, frame_max)
+    assert b"".join(parts) == plain.framed_for(channel, frame_max)
+    assert bytes(mapped.framed_for(channel, frame_max)) == plain.framed_for(channel, frame_max)
+
+
+@given(st.lists(st.binary(max_size=50)), st.integers(1, 60))
+def test_a_body_in_pieces_is_framed_as_a_whole_one(pieces, most):
+    assert b"".join(reframe(3, pieces, most)) == body(3, b"".join(pieces), most) * any(pieces)

@@ -11,7 +11,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Delivery, Heartbeat
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
-from leveret.protocol.amqp.message import pack_frames
+from leveret.protocol.amqp.content_frames import pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
 

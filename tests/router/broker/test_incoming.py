@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_HEADER
-from leveret.protocol.amqp.message import FRAME
+from leveret.protocol.amqp.content_frames import FRAME
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import HEADS_MAX
 from leveret.router.broker.incoming import LITTLE, Incoming, owner_of

@@ -10,7 +10,8 @@ import trio.testing
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Heartbeat
-from leveret.protocol.amqp.message import Message, pack_frames
+from leveret.protocol.amqp.content_frames import pack_frames
+from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.cli.child_process import CommandOutcome

@@ -8,8 +8,8 @@ import trio.testing
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.content_frames import pack_frames
 from leveret.protocol.amqp.encode import HEARTBEAT
-from leveret.protocol.amqp.message import pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.router.client import connection as module
 from leveret.router.client.address import Address

@@ -11,7 +11,7 @@ import trio
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_HEADER
-from leveret.protocol.amqp.message import FRAME
+from leveret.protocol.amqp.content_frames import FRAME
 from tests.router.server.client import Client, publish_frames
 from tests.router.server.process import Leveret, leveret
 from tests.router.server.test_process_alarms import resident

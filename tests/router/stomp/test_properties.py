@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.protocol.amqp.message import Message, pack_frames, pack_route
+from leveret.protocol.amqp.content_frames import pack_frames
+from leveret.protocol.amqp.message import Message, pack_route
 from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_1, V1_2, VERSIONS, FrameLimits, FrameReader, encode_headers

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from leveret.protocol.amqp.message import Message, pack_frames, pack_route
+from leveret.protocol.amqp.content_frames import pack_frames
+from leveret.protocol.amqp.message import Message, pack_route
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.cli import main
 from leveret.router.store.files import DiskFiles

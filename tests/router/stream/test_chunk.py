@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.protocol.amqp.message import Message, pack_frames, pack_route
+from leveret.protocol import buffers
+from leveret.protocol.amqp.content_frames import pack_frames
+from leveret.protocol.amqp.message import Message, pack_route
 from leveret.protocol.amqp.properties import (
     Properties,
     decode_properties,
@@ -45,6 +47,18 @@ def test_entry_has_the_message_with_its_offset(
         assert stored.raw_properties == expected
     else:
         assert splice_properties(stored.raw_properties, headers={OFFSET: REMOVE}) == message.raw_properties
+
+
+def test_a_message_in_a_mapping_is_encoded_as_one_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [build(Properties(type="t", headers={"a": 1}), bytes(size)) for size in (9, 9, 8)]
+    monkeypatch.setattr(buffers, "MAPPED", 1)
+    mapped = []
+    for message in plain:
+        frames = buffers.make_buffer(len(message.frames))
+        frames[:] = message.frames
+        mapped.append(message.with_body_of(message.route, frames))  # type: ignore[arg-type]
+    assert encode_entries(mapped[:2], 5) == encode_entries(plain[:2], 5)
+    assert encode_entries(mapped, 5) == encode_entries(plain, 5)
 
 
 @pytest.mark.parametrize(
