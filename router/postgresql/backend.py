@@ -12,19 +12,19 @@ import psycopg
 from psycopg import errors
 
 from leveret.router.postgresql import schema
-from leveret.router.postgresql.append import AppendSession
+from leveret.router.postgresql.append_session import AppendSession
 from leveret.router.postgresql.fence import CollisionError, Newest, read_newest, session_name, take_over
 from leveret.router.postgresql.files import LOCAL, PostgresFiles
 from leveret.router.postgresql.local_directory import LocalDirectory
 from leveret.router.postgresql.location import Connection, StoreLocation, execute, text_of
 from leveret.router.postgresql.metadata import PostgresMetadata
-from leveret.router.postgresql.reading import ReadSession
+from leveret.router.postgresql.read_session import ReadSession
 from leveret.router.store.backend import StorageError
 
 STOPPED = "stopped"  # the file with the last batch of the journal, after a regular stop
-CLOSE = 1.0  # seconds to wait at most for the end of the sessions
-LEAVES = 12.0  # seconds in which the session of a dead broker ends (see SERVER_LIVENESS in ``location``)
-LOOK = 0.2  # seconds between two looks at it
+CLOSE_TIMEOUT = 1.0  # seconds to wait at most for the end of the sessions
+SESSION_END_TIMEOUT = 12.0  # seconds until the session of a dead broker ends (``SERVER_LIVENESS``)
+CHECK_INTERVAL = 0.2  # seconds between two checks
 
 
 class PostgresBackend:
@@ -78,7 +78,7 @@ class PostgresBackend:
         # A statement that hangs would be waited for: the process can end without that.
         closing = Thread(target=self._close_sessions, name="closing", daemon=True)
         closing.start()
-        closing.join(CLOSE)
+        closing.join(CLOSE_TIMEOUT)
         self.local.remove()
 
     def _close_sessions(self) -> None:
@@ -138,7 +138,7 @@ def _wait_until_unused(connection: Connection, location: StoreLocation) -> None:
     )
     place = f" {location.schema}"
     values = (session_name(location.shard, 0)[:-1], len(place), place)
-    end = time.monotonic() + LEAVES
+    end = time.monotonic() + SESSION_END_TIMEOUT
     while owners := execute(connection, query, values):
         if time.monotonic() > end:
             pid, address = owners[0]
@@ -146,4 +146,4 @@ def _wait_until_unused(connection: Connection, location: StoreLocation) -> None:
                 f"the store in {location} is in use by a broker at {address} (session {pid} of the server);"
                 " stop it first"
             )
-        time.sleep(LOOK)
+        time.sleep(CHECK_INTERVAL)

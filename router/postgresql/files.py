@@ -13,10 +13,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leveret.router.postgresql import tables
-from leveret.router.postgresql.append import AppendError, AppendSession, LockedError, MissingTableError
+from leveret.router.postgresql.append_session import (
+    AppendError,
+    AppendSession,
+    LockedError,
+    MissingTableError,
+)
 from leveret.router.postgresql.location import Statement
 from leveret.router.postgresql.metadata import PostgresMetadata
-from leveret.router.postgresql.reading import ReadSession
+from leveret.router.postgresql.read_session import ReadSession
 from leveret.router.postgresql.tables import Piece, StoredFile
 from leveret.router.store.files import Data, DiskFiles
 
@@ -26,7 +31,7 @@ FIRST_DESCRIPTOR = 1 << 30  # those of the operating system are below
 VERSIONS = 1 << 40  # pieces that one owner may write
 Pieces = list[Piece]
 
-AGAIN = 1.0  # seconds until another attempt to drop tables that were in use
+DROP_RETRY = 1.0  # seconds until another attempt to drop tables that were in use
 
 
 class PostgresFiles:
@@ -57,7 +62,7 @@ class PostgresFiles:
         self._next = FIRST_DESCRIPTOR
         self._unsynced: dict[str, Pieces] = {}
         self._in_use: set[str] = set()  # tables to drop, which another session was using
-        self._again = 0.0  # the monotonic time of the next attempt
+        self._drop_again_at = 0.0  # the monotonic time of the next attempt
         self._find()
 
     def _find(self) -> None:
@@ -265,15 +270,15 @@ class PostgresFiles:
         self._drop_again((table,))
 
     def _drop_again(self, besides: Iterable[str] = ()) -> None:
-        """Drop the tables that were in use, at most once in ``AGAIN`` seconds, and those in ``besides``."""
+        """Drop the tables in ``besides``, and every ``DROP_RETRY`` seconds those that were in use."""
         due = list(besides)
-        if (now := time.monotonic()) >= self._again:
+        if (now := time.monotonic()) >= self._drop_again_at:
             due = list(self._in_use)
         for table in due:
             try:
                 self._append.commit(tables.drop(table))
             except LockedError:
-                self._again = now + AGAIN
+                self._drop_again_at = now + DROP_RETRY
             except MissingTableError:  # dropped by an attempt whose outcome was unknown
                 self._in_use.discard(table)
             else:

@@ -164,10 +164,10 @@ def _active(node: str | None, epoch: int, advertise: str | None) -> ActiveBroker
 def take_over(
     location: StoreLocation, seen: Newest | None, node: str, advertise: str, lease: int
 ) -> PostgresBackend:
-    """Take over the store from the owner of the position ``seen``; None if there was no store.
+    """Take over the store from the owner of the position ``seen``, which is None if there was no store.
 
     ``lease`` is the time in ms for which the new owner acts without a successful commit.
-    Raises TakeOverError if a position was appended since, and StorageError.
+    Raises TakeOverError if a position was appended after ``seen``, and StorageError.
     """
     connection = location.open(_standby_name(location, node))
     shard = location.shard

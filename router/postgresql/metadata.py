@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from leveret.router.postgresql import location
-from leveret.router.postgresql.append import AppendSession
-from leveret.router.postgresql.reading import ReadSession
+from leveret.router.postgresql.append_session import AppendSession
+from leveret.router.postgresql.read_session import ReadSession
 from leveret.router.postgresql.schema import METADATA, quoted
 from leveret.router.store.metadata.bad_rows import Raw
 from leveret.router.store.metadata.reading import MetadataError, StoredMetadata

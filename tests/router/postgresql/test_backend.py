@@ -49,7 +49,7 @@ def test_tables_of_settled_messages_and_old_positions_are_dropped(
     opened: Opened, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fence, "GENERATION", 50)
-    monkeypatch.setattr(files, "AGAIN", 0)
+    monkeypatch.setattr(files, "DROP_RETRY", 0)
     kept = Kept(opened(), budget=0)
     kept.node.queue("q", durable=True)
     most = 0

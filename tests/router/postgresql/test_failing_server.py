@@ -9,7 +9,7 @@ import pytest
 
 from leveret.router.broker.alarms import STORE
 from leveret.router.postgresql import files as files_module
-from leveret.router.postgresql.append import AppendError
+from leveret.router.postgresql.append_session import AppendError
 from leveret.router.postgresql.backend import PostgresBackend, open_backend
 from leveret.router.postgresql.location import StoreLocation, execute
 from leveret.router.store.backend import DeposedError
@@ -123,7 +123,7 @@ def test_open_dump_stalls_no_commit_and_no_removal(
     location: StoreLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """pg_dump locks every table that exists, for as long as it runs. Its tables are dropped after it."""
-    monkeypatch.setattr(files_module, "AGAIN", 0)
+    monkeypatch.setattr(files_module, "DROP_RETRY", 0)
     broker = Failing(location)
     names = "SELECT tablename FROM pg_tables WHERE schemaname = 'leveret' AND tablename LIKE 'journal%'"
     with closing(psycopg.connect(location.url)) as dump:

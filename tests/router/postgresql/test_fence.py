@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from leveret.router.postgresql import fence, schema
-from leveret.router.postgresql.append import AppendError, AppendSession
+from leveret.router.postgresql.append_session import AppendError, AppendSession
 from leveret.router.postgresql.fence import CollisionError, Newest, read_newest, take_over
 from leveret.router.postgresql.location import Connection, Statement, StoreLocation, execute
 from leveret.router.store.backend import DeposedError

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from leveret.router.postgresql import tables
-from leveret.router.postgresql.append import AppendError, AppendSession
+from leveret.router.postgresql.append_session import AppendError, AppendSession
 from leveret.router.postgresql.backend import PostgresBackend
 from leveret.router.postgresql.files import PostgresFiles
 from leveret.router.postgresql.location import Statement

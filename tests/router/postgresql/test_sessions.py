@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from leveret.router.postgresql.append import FairLock
+from leveret.router.postgresql.append_session import FairLock
 from leveret.router.postgresql.backend import PostgresBackend
 from leveret.router.postgresql.location import Connection, StoreLocation, execute
-from leveret.router.postgresql.reading import ReadSession
+from leveret.router.postgresql.read_session import ReadSession
 
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, %s)"
 

@@ -89,7 +89,7 @@ def test_store_without_its_fence(
 def test_store_of_a_running_broker(
     location: StoreLocation, opened: Callable[[], PostgresBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LEAVES", 0)
+    monkeypatch.setattr(module, "SESSION_END_TIMEOUT", 0)
     opened()
     assert "is in use by a broker at 127.0.0.1" in refusal(location)
 
