@@ -29,13 +29,14 @@ from tests.faults.cluster_faults import CUTS, FAULTS
 from tests.faults.crash import Life, leaves, until_lost
 from tests.faults.model import Model
 from tests.faults.networks import missing, networks
-from tests.faults.topology import CHAINS, CONSUMED, FILLED, KEEPS_ALL
+from tests.faults.topology import ARGUMENTS, CHAINS, CONSUMED, FILLED, KEEPS_ALL
 from tests.faults.workload import churner, consumer, declare, filler, mover, publisher, purger, transactions
 from tests.postgresql import running_pair
 
 LIFE = 6  # cycles a database lives through
 PATIENCE = 90  # seconds of a cycle
 SERVED = 1.0  # seconds that clients work after they were served again
+QUIET = 0.5  # seconds without a change in the queues after which all has arrived that clients sent
 RECOVERY = 30  # seconds in which some broker must serve again, also after PostgreSQL was away
 
 
@@ -159,7 +160,7 @@ class FailoverLife(Life):
         return False
 
     async def _until_left(self) -> None:
-        """Wait until the brokers have noticed that the consumers have left."""
+        """Wait until the brokers have noticed that all clients have left, and have handled what they sent."""
         client = FaultClient(self.model, self.random)
         await client.connect(self.cluster.port)
         for queue in (*CONSUMED, "move.a"):
@@ -168,7 +169,17 @@ class FailoverLife(Life):
                 if not ok.consumer_count:
                     break
                 await trio.sleep(0.02)
+        before: list[int] = []
+        while (
+            counts := [await self._count(client, queue) for queue in (*ARGUMENTS, streams.STREAM)]
+        ) != before:
+            before = counts
+            await trio.sleep(QUIET)
         await client.client.close()
+
+    async def _count(self, client: FaultClient, queue: str) -> int:
+        ok = await client.call(m.QueueDeclare(queue, passive=True), m.QueueDeclareOk)
+        return ok.message_count
 
 
 async def fail_over(
