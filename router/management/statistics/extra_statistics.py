@@ -22,6 +22,7 @@ MOST = 1000  # queues with a probe; each costs some 20 kB
 VHOSTS = 1000  # virtual hosts without queues, and
 SLICE = 10  # queues that are visited before other tasks may run,
 SESSIONS = 100  # and sessions
+FREED = 100  # queues, deliveries and recorders that are forgotten at a time
 SEARCHED = 2000  # held messages that are searched for a consumer's oldest
 
 
@@ -79,7 +80,13 @@ class BrokerStatistics:
                 visited += 1
                 if not visited % SESSIONS:
                     yield
-        self._ages, self._latencies = ages, latencies
+        (self._ages, ages), (self._latencies, latencies) = (ages, self._ages), (latencies, self._latencies)
+        # Many objects that have gone may be referred to by nothing else: freeing 10,000 queues takes 12 ms.
+        while ages or latencies:
+            for earlier in (ages, latencies):
+                for _ in range(min(FREED, len(earlier))):
+                    earlier.popitem()
+            yield
 
     def _latency(self, queue: Queue, count: int) -> StatisticsRecorder | None:
         """Return the recorder of a queue, which gets a probe as soon as it has had messages."""

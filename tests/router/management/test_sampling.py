@@ -1,6 +1,7 @@
 """Sampling of counters: no slice takes long, whatever one client has opened."""
 
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -60,6 +61,20 @@ def test_samples_of_objects_that_have_gone_are_freed_in_slices(world):
     world.vhost.queues.clear()
     assert longest(sampler.sample()) < CALLS
     assert len(sampler) < 2 * COUNT
+
+
+def test_queues_that_have_gone_are_freed_in_slices(world):
+    statistics = BrokerStatistics(world.broker)
+    for _ in statistics.sample():
+        pass
+    queues = list(world.vhost.queues.values())
+    world.vhost.queues.clear()
+    held = [sum(map(sys.getrefcount, queues))]
+    for _ in statistics.sample():
+        held.append(sum(map(sys.getrefcount, queues)))
+    held.append(sum(map(sys.getrefcount, queues)))
+    assert held[0] - held[-1] == COUNT
+    assert max(before - after for before, after in pairwise(held)) <= 100
 
 
 def test_only_some_consumers_of_a_queue_are_measured(world):
