@@ -78,21 +78,22 @@ class OutboxPoller:
         self._unblocked = trio.Event()
         self._retry_at = self._count_at = self._log_at = 0.0
         self._unlogged = 0  # refused rows since the last line in the log
+        self._pause = FIRST_RETRY  # seconds until the next attempt after a failure
+        self._failure = ""  # the last one, until the outbox works
 
     async def run(self) -> None:
         """Publish rows; connect again, with growing pauses, as often as that is needed."""
-        pause = FIRST_RETRY
         while True:
             database = self._open()
             try:
                 outbox = await _in_thread(database.open)
                 await self._hold(database)
-                pause = FIRST_RETRY
                 self._enter("running")
-                self._log.info("publishing from the outbox")
+                if not self._failure:
+                    self._log.info("publishing from the outbox")
                 await self._poll(database, outbox)
             except self._error as error:
-                self._fail(str(error), pause)
+                self._fail(str(error))
             except Exception as error:  # a fault of the broker, which goes on without this batch
                 self._driver.begin("a failed outbox")
                 self._driver.failed("publishing from an outbox raised an exception", error)
@@ -102,8 +103,8 @@ class OutboxPoller:
                 with trio.CancelScope(shield=True):
                     await _in_thread(database.close)
             self.state.reconnections += 1
-            await trio.sleep(pause)
-            pause = min(2 * pause, LAST_RETRY)
+            await trio.sleep(self._pause)
+            self._pause = min(2 * self._pause, LAST_RETRY)
 
     async def _hold(self, database: "OutboxDatabase") -> None:
         """Wait until no other broker publishes from the outbox."""
@@ -129,11 +130,13 @@ class OutboxPoller:
                 user = self._publishing_user()
                 rows = await _in_thread(read)
                 if not rows:
+                    self._recover()
                     await self._idle(database)
                     continue
                 await self._driver.throttle(sum(row.size for row in rows))
                 result = await self._publish(publisher, rows, user)
                 await _in_thread(partial(database.settle, result))
+                self._recover()
                 self._report(publisher, result)
                 await self._run_due(database)
         finally:
@@ -240,12 +243,20 @@ class OutboxPoller:
     def _enter(self, phase: OutboxPhase, error: str = "") -> None:
         self.state.phase, self.state.error = phase, error
 
-    def _fail(self, error: str, pause: float) -> None:
+    def _fail(self, error: str) -> None:
         """Log a failure, unless it is the last one again."""
-        if self.state.error != error:
-            self._log.error("the outbox cannot be used", error=error, again_in_s=pause)
+        if self._failure != error:
+            self._log.error("the outbox cannot be used", error=error, again_in_s=self._pause)
+        self._failure = error
         self._enter("failing", error)
         self.state.rows_waiting = self.state.rows_failed = self.state.oldest = None
+
+    def _recover(self) -> None:
+        """End the growth of the pauses after failures: rows were read and settled."""
+        self._pause = FIRST_RETRY
+        if self._failure:
+            self._failure = ""
+            self._log.info("publishing from the outbox")
 
 
 async def _in_thread(call: Callable[[], Result]) -> Result:

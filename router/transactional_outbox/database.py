@@ -68,6 +68,15 @@ _SESSION = """
 SET enable_seqscan = off; SET synchronous_commit = off; SET statement_timeout = 0;
 SET default_transaction_isolation = 'read committed'
 """
+# Rights on some columns are enough to read and to update.
+_MISSING_RIGHTS = """
+SELECT format('the role %I lacks a right: GRANT %s ON leveret_outbox TO %I',
+              current_user, string_agg(name, ', ' ORDER BY place), current_user)
+FROM (VALUES (1, 'SELECT', has_any_column_privilege('leveret_outbox', 'SELECT')),
+             (2, 'UPDATE', has_any_column_privilege('leveret_outbox', 'UPDATE')),
+             (3, 'DELETE', has_table_privilege('leveret_outbox', 'DELETE'))) AS rights(place, name, given)
+WHERE NOT given HAVING count(*) > 0
+"""
 _DELETE = """
 DELETE FROM leveret_outbox AS row USING unnest(%s::bigint[], %s::uuid[]) AS done(id, message_id)
 WHERE row.id = ANY(%s::bigint[]) AND row.id = done.id AND row.message_id = done.message_id
@@ -128,6 +137,8 @@ class OutboxDatabase:
                 raise OutboxError("the server is a standby, which takes no changes; name the primary")
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 raise OutboxError("the database has the encoding SQL_ASCII, in which texts may be anything")
+            if missing := connection.execute(_MISSING_RIGHTS).fetchone():
+                raise OutboxError(missing[0])
             connection.add_notify_handler(self._notice)
             connection.execute("LISTEN leveret_outbox")
             connection.execute(_SESSION)

@@ -13,7 +13,7 @@ from leveret.protocol.amqp.command import Delivery
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.alarms import MEMORY
 from leveret.router.server import outbox_poller
-from leveret.router.server.outbox_poller import run_outboxes
+from leveret.router.server.outbox_poller import OutboxPoller, run_outboxes
 from leveret.router.settings import OutboxSettings, Settings
 from leveret.router.transactional_outbox.maintenance import install, retry
 from tests.postgresql import PostgresPair
@@ -21,6 +21,10 @@ from tests.router.server.process import leveret
 from tests.router.server.server import Server
 
 PATIENCE = 30  # seconds on a busy machine
+REFUSE_DELETION = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no deletion'; END $$;
+CREATE TRIGGER refuse BEFORE DELETE ON leveret_outbox EXECUTE FUNCTION refuse()
+"""
 LONG = 3600000  # ms: only notifications wake the broker
 
 
@@ -74,6 +78,16 @@ class Application:
 async def bodies(client, count):
     with trio.fail_after(PATIENCE):
         return [bytes((await client.expect(Delivery)).message.body).decode() for _ in range(count)]
+
+
+def noting(pauses, fail):
+    """A method that appends the pause after each failure to a list."""
+
+    def noted(poller, error):
+        pauses.append(poller._pause)
+        fail(poller, error)
+
+    return noted
 
 
 def settings_for(*urls, **others):
@@ -206,6 +220,26 @@ async def test_a_missing_table_is_reported_once_and_found_when_it_is_there(start
     assert [each["error"] for each in errors] == [
         "there is no table leveret_outbox; create it with 'leveret outbox install'"
     ]
+
+
+async def test_rows_that_cannot_be_deleted_are_tried_with_growing_pauses(start, database, monkeypatch):
+    monkeypatch.setattr(outbox_poller, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(outbox_poller, "LAST_RETRY", 0.04)
+    pauses = []
+    monkeypatch.setattr(OutboxPoller, "_fail", noting(pauses, OutboxPoller._fail))
+    application = start(database)
+    client = await application.consumer()
+    await application.execute(REFUSE_DELETION)
+    with structlog.testing.capture_logs() as log:
+        await application.insert("1")
+        await application.until_state(lambda state: len(pauses) > 4)
+        await application.execute("DROP TRIGGER refuse ON leveret_outbox")
+        await application.insert("2")
+        assert await bodies(client, 2) == ["1", "2"]
+        await application.until_empty()
+    assert pauses[:4] == [0.01, 0.02, 0.04, 0.04]
+    events = [entry["event"] for entry in log if "outbox" in entry]
+    assert events == ["the outbox cannot be used", "publishing from the outbox"]
 
 
 async def test_rows_wait_for_a_missing_user_and_do_not_fail(start, database, monkeypatch):

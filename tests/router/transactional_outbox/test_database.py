@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import make_conninfo
 
 from leveret.router.transactional_outbox import database as module
 from leveret.router.transactional_outbox import maintenance
@@ -461,6 +462,37 @@ def test_an_application_needs_the_right_to_insert_alone(database, application):
         application.execute("RESET ROLE")
         assert report(application).waiting == 1
     finally:
+        application.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [
+        ("INSERT", "SELECT, UPDATE, DELETE"),
+        ("SELECT, UPDATE", "DELETE"),
+        ("SELECT, DELETE", "UPDATE"),
+        ("SELECT, DELETE, UPDATE (error, attempts, failed_at, retry_at)", ""),
+    ],
+)
+def test_a_broker_names_the_rights_that_it_lacks(database, application, rights, missing):
+    role = f"broker_{secrets.token_hex(4)}"
+    application.execute(f"CREATE ROLE {role} LOGIN; GRANT {rights} ON leveret_outbox TO {role}")
+    opened = OutboxDatabase(
+        make_conninfo(database, options=f"-c role={role}"), store=STORE, process=secrets.token_bytes(8)
+    )
+    try:
+        if missing:
+            with pytest.raises(OutboxError, match=f"GRANT {missing} ON leveret_outbox TO {role}"):
+                opened.open()
+        else:
+            opened.open()
+            insert(application, "published", "failed")
+            published, failed = opened.read(**LIMITS)
+            opened.settle(BatchResult([published], [FailedRow(failed, "bad")]))
+            opened.retry_due()
+            assert report(application).failed == 1
+    finally:
+        opened.close()
         application.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
