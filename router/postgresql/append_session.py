@@ -20,7 +20,7 @@ import psycopg
 from psycopg import errors
 
 from leveret.router.postgresql import fence
-from leveret.router.postgresql.fence import Newest, session_name
+from leveret.router.postgresql.fence import NewestPosition, session_name
 from leveret.router.postgresql.location import (
     STANDBYS,
     Connection,
@@ -103,7 +103,9 @@ def _joined(inserts: Sequence[Statement]) -> Statement:
 class AppendSession:
     """The append session of the broker that owns a store."""
 
-    def __init__(self, location: StoreLocation, taken: Newest, connection: Connection | None = None) -> None:
+    def __init__(
+        self, location: StoreLocation, taken: NewestPosition, connection: Connection | None = None
+    ) -> None:
         """``taken`` is the position of the take-over. ``connection`` is a checked one, or None to connect
         with the first commit.
         """
@@ -211,7 +213,7 @@ class AppendSession:
             self._drop()  # the server has become a standby: the next session may find the primary
         raise AppendError(f"{self._location} has refused a commit: {text_of(error)}") from None
 
-    def _adopt(self, newest: Newest) -> None:
+    def _adopt(self, newest: NewestPosition) -> None:
         """Continue after the newest position, if this session appended it. Raises DeposedError."""
         if newest.epoch != self.epoch:
             self._ended = DeposedError(

@@ -13,7 +13,14 @@ from psycopg import errors
 
 from leveret.router.postgresql import schema
 from leveret.router.postgresql.append_session import AppendSession
-from leveret.router.postgresql.fence import CollisionError, Newest, read_newest, session_name, take_over
+from leveret.router.postgresql.fence import (
+    APPEND,
+    CollisionError,
+    NewestPosition,
+    read_newest,
+    session_name,
+    take_over,
+)
 from leveret.router.postgresql.files import LOCAL, PostgresFiles
 from leveret.router.postgresql.local_directory import LocalDirectory
 from leveret.router.postgresql.location import Connection, StoreLocation, execute, text_of
@@ -30,7 +37,7 @@ CHECK_INTERVAL = 0.2  # seconds between two checks
 class PostgresBackend:
     """The store of one shard, which this process owns until another broker takes it over."""
 
-    def __init__(self, location: StoreLocation, taken: Newest, connection: Connection) -> None:
+    def __init__(self, location: StoreLocation, taken: NewestPosition, connection: Connection) -> None:
         """Read the store after the take-over that ``taken`` describes. Raises StorageError.
 
         ``connection`` is the checked session of the take-over, which becomes the append session.
@@ -111,7 +118,7 @@ def open_backend(location: StoreLocation) -> PostgresBackend:
         raise
 
 
-def _take(connection: Connection, location: StoreLocation) -> Newest:
+def _take(connection: Connection, location: StoreLocation) -> NewestPosition:
     """Take over a store that no broker uses. Raises StorageError and psycopg.Error."""
     try:
         newest = read_newest(connection, location.shard)
@@ -137,7 +144,7 @@ def _wait_until_unused(connection: Connection, location: StoreLocation) -> None:
         " AND datname = current_database()"
     )
     place = f" {location.schema}"
-    values = (session_name(location.shard, 0)[:-1], len(place), place)
+    values = (f"{APPEND} {location.shard} ", len(place), place)
     end = time.monotonic() + SESSION_END_TIMEOUT
     while owners := execute(connection, query, values):
         if time.monotonic() > end:

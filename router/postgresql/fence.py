@@ -29,7 +29,7 @@ class CollisionError(Exception):
     """The position was taken: the owner lives, or another broker has taken over."""
 
 
-class Newest(NamedTuple):
+class NewestPosition(NamedTuple):
     """The newest position of a store, and the table that it is in."""
 
     generation: int
@@ -55,12 +55,12 @@ def create_table(shard: int, generation: int, position: int, epoch: int) -> list
     ]
 
 
-def session_name(shard: int, epoch: int, schema: str = "") -> str:
+def session_name(shard: int, epoch: int, schema: str) -> str:
     """Return the name of the session in which an owner appends. PostgreSQL cuts names after 63 bytes."""
-    return f"{APPEND} {shard} {epoch} {schema}".rstrip()
+    return f"{APPEND} {shard} {epoch} {schema}"
 
 
-def read_newest(connection: Connection, shard: int) -> Newest:
+def read_newest(connection: Connection, shard: int) -> NewestPosition:
     """Return the newest position. Raises psycopg.Error; psycopg.errors.UndefinedTable without a store."""
     while True:
         generation = max(generations(connection, shard), default=1)
@@ -75,7 +75,7 @@ def read_newest(connection: Connection, shard: int) -> Newest:
             continue  # dropped after it was listed: there is a newer one
         position, epoch = rows[0]
         if epoch != SEALED:
-            return Newest(generation, position, epoch)
+            return NewestPosition(generation, position, epoch)
 
 
 def generations(connection: Connection, shard: int) -> list[int]:
@@ -87,14 +87,14 @@ def generations(connection: Connection, shard: int) -> list[int]:
 
 
 def take_over(
-    connection: Connection, shard: int, seen: Newest, statements: Sequence[Statement] = ()
-) -> Newest:
+    connection: Connection, shard: int, seen: NewestPosition, statements: Sequence[Statement] = ()
+) -> NewestPosition:
     """Take the next position with the next epoch, and execute ``statements`` in the same transaction.
 
     ``seen`` is the newest position that was read. Returns the new one. Raises CollisionError if the position
     was taken, and psycopg.Error.
     """
-    taken = Newest(seen.generation, seen.position + 1, seen.epoch + 1)
+    taken = NewestPosition(seen.generation, seen.position + 1, seen.epoch + 1)
     insert = f"INSERT INTO {table_of(shard, seen.generation)} VALUES (%s, %s)"
     for last_try in (False, True):
         try:

@@ -16,7 +16,7 @@ from leveret.router.cluster.active_broker import ActiveBroker
 from leveret.router.cluster.shared_store import Observation, SharedStoreError
 from leveret.router.postgresql import fence, schema
 from leveret.router.postgresql.backend import STOPPED, PostgresBackend
-from leveret.router.postgresql.fence import Newest
+from leveret.router.postgresql.fence import NewestPosition
 from leveret.router.postgresql.location import Connection, Statement, StoreLocation, execute, text_of
 from leveret.router.settings import parse_address
 from leveret.router.store.backend import StorageError
@@ -49,7 +49,7 @@ class StoreObserver:
         self._prefix = _standby_name(location, "")
         self._name = _standby_name(location, node)
         self._connection: Connection | None = None
-        self.newest: Newest | None = None  # the newest position that was observed
+        self.newest: NewestPosition | None = None  # the newest position that was observed
 
     def observe(self) -> Observation:
         """Return the newest position; position 0 if there is no store yet. Raises SharedStoreError."""
@@ -162,7 +162,7 @@ def _active(node: str | None, epoch: int, advertise: str | None) -> ActiveBroker
 
 
 def take_over(
-    location: StoreLocation, seen: Newest | None, node: str, advertise: str, lease: int
+    location: StoreLocation, seen: NewestPosition | None, node: str, advertise: str, lease: int
 ) -> PostgresBackend:
     """Take over the store from the owner of the position ``seen``, which is None if there was no store.
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from leveret.router.postgresql import fence, schema
 from leveret.router.postgresql.append_session import AppendError, AppendSession
-from leveret.router.postgresql.fence import CollisionError, Newest, read_newest, take_over
+from leveret.router.postgresql.fence import CollisionError, NewestPosition, read_newest, take_over
 from leveret.router.postgresql.location import Connection, Statement, StoreLocation, execute
 from leveret.router.store.backend import DeposedError
 
@@ -148,7 +148,7 @@ def taken(location: StoreLocation) -> Any:
 
 
 def test_commits_that_the_server_has_lost_end_the_owner(
-    location: StoreLocation, taken: tuple[Connection, Newest]
+    location: StoreLocation, taken: tuple[Connection, NewestPosition]
 ) -> None:
     """As after the promotion of a standby that was not synchronous."""
     observer, newest = taken
@@ -164,7 +164,7 @@ def test_commits_that_the_server_has_lost_end_the_owner(
 
 
 def test_take_over_ends_the_transaction_of_an_owner_that_hangs(
-    location: StoreLocation, taken: tuple[Connection, Newest], monkeypatch: pytest.MonkeyPatch
+    location: StoreLocation, taken: tuple[Connection, NewestPosition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fence, "LOCK_WAIT", "20ms")
     observer, newest = taken
@@ -179,7 +179,7 @@ def test_take_over_ends_the_transaction_of_an_owner_that_hangs(
 
 
 def test_owner_that_reconnects_does_not_end_a_take_over_in_progress(
-    location: StoreLocation, taken: tuple[Connection, Newest]
+    location: StoreLocation, taken: tuple[Connection, NewestPosition]
 ) -> None:
     observer, newest = taken
     session = Ambiguous(location, newest)
