@@ -23,7 +23,9 @@ INSERT = "INSERT INTO leveret_outbox (routing_key, body) VALUES (%s, %s)"
 
 @click.command()
 @click.argument("database", metavar="URL")
-@click.option("--rows", default=50_000, show_default=True, metavar="N", help="Rows of a throughput.")
+@click.option(
+    "--rows", default=50_000, show_default=True, metavar="N", help="Rows for backlog and throughput."
+)
 @click.option("--rate", default=500, show_default=True, metavar="N", help="Rows a second for the delay.")
 @click.option("--seconds", default=10, show_default=True, metavar="N", help="Time for the delay.")
 @click.option("--size", default=1024, show_default=True, metavar="N", help="Bytes of a body.")

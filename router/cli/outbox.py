@@ -28,7 +28,7 @@ def outbox() -> None:
 @click.argument("url", metavar="[URL]", required=False)
 @click.option("--print", "printed", is_flag=True, help="Print the SQL that creates the outbox.")
 def install(url: str | None, printed: bool) -> None:
-    """Create the table leveret_outbox, or upgrade it to the version of this leveret."""
+    """Create the table leveret_outbox, or upgrade it."""
     from leveret.router.transactional_outbox.schema import SCRIPTS, VERSION
 
     if printed:
@@ -52,7 +52,9 @@ def install(url: str | None, printed: bool) -> None:
 @URL
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def status(url: str, as_json: bool) -> None:
-    """Show how many rows wait, how many failed and why, and whether a broker publishes.
+    """Count waiting rows, and list failed ones with their errors.
+
+    Also shown is the address of the broker that publishes.
 
     Status 0: all rows are published or wait. 1: rows have failed.
     """
