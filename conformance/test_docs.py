@@ -29,7 +29,7 @@ NOT_RUN = {
     "python3 -m venv .venv": "test_bare_system.py runs it",
     "python -m conformance.rabbitmq": "it needs a RabbitMQ, and prints a random address",
     "LEVERET_DEFAULT_PASS=choose-one docker compose up": "it needs docker",
-    "$ leveret store copy postgresql://": "it needs a PostgreSQL; tests/router/postgresql/test_copying.py copies",
+    "$ leveret store copy postgresql://": "it needs a PostgreSQL; test_copying.py does the same",
     "leveret serve --store": "it needs a PostgreSQL; test_clustered_broker.py does the same",
     "$ docker compose --profile cluster": "it needs docker",
     "$ sudo -u postgres": "it needs root, and a PostgreSQL",
