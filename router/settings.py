@@ -535,11 +535,23 @@ class Server(Section, frozen=True):
     ] = 3000
 
 
+def _directory(value: str) -> str:
+    """Return a path. Raises ValueError for a URL of a PostgreSQL, which would be logged with its password."""
+    if re.match(r"postgres(ql)?:/", value):
+        raise ValueError("a PostgreSQL is named with --store (store.url)")
+    return value
+
+
 class Settings(Section, frozen=True):
     """All settings."""
 
     data: Annotated[
-        str, Meta(min_length=1, description="Data directory; `:memory:` stores nothing on disk.")
+        str,
+        Meta(
+            min_length=1,
+            description="Data directory; `:memory:` stores nothing on disk.",
+            extra={"wanted": "a directory, or :memory:", "parse": _directory},
+        ),
     ] = "./leveret-data"
     definitions: Annotated[
         str, Meta(description="File of definitions (users, exchanges, queues, ...) to import at the start.")

@@ -96,7 +96,7 @@ def test_variables_of_the_other_subcommands_are_ignored(variable):
         ("[ampq]\nheartbeat = 5", ["ampq.heartbeat", "nearest is amqp.heartbeat"]),
         ("[lissten]", ["lissten", "no such setting", "nearest is listen."]),
         ("listen = 5672", ["listen (", "no such setting", "nearest is listen."]),
-        ("[data]\npath = 'x'", ["data", "wanted text, not empty", "not {'path': 'x'}"]),
+        ("[data]\npath = 'x'", ["data", "wanted a directory, or :memory:", "not {'path': 'x'}"]),
         ("[amqp]\nheartbeat = '60'", ["amqp.heartbeat", "wanted a whole number, 0 to 65535", "not '60'"]),
         ("[amqp]\nheartbeat = true", ["amqp.heartbeat", "wanted a whole number", "not True"]),
         ("[amqp]\nframe_max = 100", ["amqp.frame_max", "4096 to 2147483647", "not 100"]),
@@ -270,3 +270,12 @@ def test_other_databases_are_refused_without_a_password_in_the_error(text):
 def test_settings_show_no_password_of_a_database():
     settings = load_settings(environ={"LEVERET_OUTBOX__DATABASES": "postgresql://u:secret@a/x"})
     assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_postgresql_is_no_data_directory(scheme):
+    """The log shows the data directory, and would show the password."""
+    error = refusal(environ={"LEVERET_DATA": f"{scheme}://u:secret@a/x"})
+    assert "data (LEVERET_DATA): wanted a directory" in error
+    assert "--store" in error
+    assert "secret" not in error
