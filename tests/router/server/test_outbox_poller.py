@@ -229,6 +229,7 @@ async def test_rows_that_cannot_be_deleted_are_tried_with_growing_pauses(start, 
     monkeypatch.setattr(OutboxPoller, "_fail", noting(pauses, OutboxPoller._fail))
     application = start(database)
     client = await application.consumer()
+    await application.until_state(lambda state: state.phase == "running")
     await application.execute(REFUSE_DELETION)
     with structlog.testing.capture_logs() as log:
         await application.insert("1")
