@@ -16,7 +16,9 @@ BASIC = 60
 END = bytes((FRAME_END,))
 
 
-def pack_frames(channel: int, properties: bytes, body: bytes | bytearray, frame_max: int = 0) -> bytes:
+def pack_frames(
+    channel: int, properties: bytes, body: bytes | bytearray | memoryview, frame_max: int = 0
+) -> bytes:
     """Build the content header frame and the body frames of raw properties and a body."""
     piece = frame_max - FRAME_OVERHEAD if frame_max else len(body)
     return b"".join([pack_header(channel, properties, len(body)), *body_frames(channel, body, piece)])

@@ -100,6 +100,10 @@ class LargeBody:
             self.left -= size
         return True
 
+    def body(self) -> memoryview:
+        """Return the complete body, if it is in one frame."""
+        return memoryview(self.frames)[-1 - self._piece : -1]
+
     @property
     def complete(self) -> bool:
         """True if all frames have arrived."""

@@ -87,12 +87,12 @@ class Message:
     traits: Traits
 
     @staticmethod
-    def from_frames(route: bytes, frames: bytes) -> "Message":
+    def from_frames(route: bytes, frames: Frames) -> "Message":
         """Restore a message from its packed route and its content frames. Raises SyntaxError_ for malformed
         properties.
         """
         kind, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
-        traits = read_traits(frames[FLAGS_OFFSET : 7 + header_size], KEPT)
+        traits = read_traits(bytes(frames[FLAGS_OFFSET : 7 + header_size]), KEPT)
         if kind == FRAME_BLIND:
             return BlindCopied(route, 0, NO_CHANNEL, size, frames, traits)
         return ParsedMessage(route, 0, channel, size, frames, traits)

@@ -11,10 +11,11 @@ not UTF-8 are kept (as surrogate escapes).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from leveret.protocol.buffers import Buffer
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.values import SHOWN, find_number
 
@@ -43,11 +44,31 @@ HEARTBEAT = b"\n"
 
 @dataclass(slots=True)
 class Frame:
-    """One frame. If a header is repeated, only its first value is used and kept."""
+    """One frame. If a header is repeated, only its first value is used and kept.
+
+    ``content`` is the buffer that a large body was collected in, or None (see ``BodyBuffer``).
+    """
 
     command: str
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes | memoryview = b""
+    content: Buffer | None = None
+
+
+class BodyBuffer(Protocol):
+    """A buffer for a large body. ``frames`` is the body and what surrounds it."""
+
+    frames: Buffer
+
+    def add(self, data: bytes | bytearray | memoryview) -> None:
+        """Add bytes of the body."""
+
+    def body(self) -> memoryview:
+        """Return the complete body."""
+
+
+# Returns a buffer for the body of a frame, of its size, from its first bytes on; None if it needs none (yet).
+MakeBuffer: TypeAlias = Callable[[Frame, int, int], BodyBuffer | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +88,13 @@ class FrameReader:
     """A parser: ``feed`` adds bytes, ``next_frame`` returns frames one by one. ``head_size`` is the number of
     bytes of the last frame's command and headers.
 
-    ``version`` and ``limits`` may change between two frames.
+    ``version`` and ``limits`` may change between two frames. ``make_buffer`` makes the buffers of large
+    bodies whose length is known.
     """
 
-    def __init__(self, limits: FrameLimits, version: str = V1_2) -> None:
+    def __init__(
+        self, limits: FrameLimits, version: str = V1_2, make_buffer: MakeBuffer = lambda *_: None
+    ) -> None:
         self.limits = limits
         self.version = version
         self._data = bytearray()
@@ -80,10 +104,23 @@ class FrameReader:
         self._frame: Frame | None = None  # the frame whose body is incomplete
         self._head = 0  # bytes of memory that its headers take up
         self._length: int | None = None  # bytes of the incomplete body; None: up to the first NUL
+        self._make_buffer = make_buffer
+        self._buffer: BodyBuffer | None = None  # of the incomplete body
+        self._missing = 0  # bytes that are not in it yet
 
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
-        self._data += data
+        if self._missing:
+            part = memoryview(data)[: self._missing]
+            self._add_to_buffer(part)
+            self._data += memoryview(data)[len(part) :]
+        else:
+            self._data += data
+
+    def _add_to_buffer(self, part: bytes | memoryview) -> None:
+        assert self._buffer is not None
+        self._buffer.add(part)
+        self._missing -= len(part)
 
     def next_frame(self) -> Frame | None:
         """Return the next complete frame, or None.
@@ -104,21 +141,37 @@ class FrameReader:
                 return None
             self._check_body(end - start)
         else:
-            end = start + self._length
-            if end >= len(self._data):
+            end = start + (self._length if self._buffer is None else 0)
+            if end >= len(self._data) or self._missing:
                 self._drop_read()
+                if self._buffer is None:
+                    self._begin_buffer(frame, self._length)
                 return None
             if self._data[end]:
                 raise _malformed(f"There is no NUL behind a body of {self._length} bytes (content-length)")
-        frame.body = bytes(memoryview(self._data)[start:end])
+        if self._buffer is not None:
+            frame.body, frame.content = self._buffer.body(), self._buffer.frames
+            self._buffer = None
+        else:
+            frame.body = bytes(memoryview(self._data)[start:end])
         self._start = self._seen = end + 1
         self._frame = None
         return frame
 
+    def _begin_buffer(self, frame: Frame, length: int) -> None:
+        """Move the beginning of a body to a buffer, if it is large: joining all of it would take long."""
+        self._buffer = self._make_buffer(frame, length, len(self._data))
+        if self._buffer is not None:
+            self._missing = length
+            self._add_to_buffer(bytes(self._data))
+            self._data.clear()
+            self._seen = 0
+
     @property
     def held(self) -> int:
         """Return the bytes of memory that incomplete frames take up."""
-        return len(self._data) - self._start + (self._head if self._frame is not None else 0)
+        collected = self._length - self._missing if self._buffer is not None and self._length else 0
+        return collected + len(self._data) - self._start + (self._head if self._frame is not None else 0)
 
     def incomplete(self) -> bool:
         """Return True if a frame's headers are complete and its body is not."""
@@ -127,8 +180,8 @@ class FrameReader:
     def forget(self) -> None:
         """Drop all bytes that were not parsed."""
         self._data = bytearray()
-        self._start = self._seen = 0
-        self._frame = None
+        self._start = self._seen = self._missing = 0
+        self._frame = self._buffer = None
 
     def _drop_read(self) -> None:
         """Free the memory of parsed bytes: a client may send a large frame and then nothing for hours."""

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from leveret.protocol.amqp.content_frames import pack_frames
-from leveret.protocol.amqp.message import Message, pack_route
+from leveret.protocol.amqp.content_frames import pack_frames, pack_header
+from leveret.protocol.amqp.large_body import LargeBody, is_worth_it
+from leveret.protocol.amqp.message import Frames, Message, pack_route
 from leveret.protocol.errors import AmqpError
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_2, Frame
@@ -98,13 +99,28 @@ def send(conversation: Conversation, frame: Frame) -> None:
     destination = _destination(frame)
     if destination.kind == "queue":
         _ensure_queue(conversation, destination.routing_key, frame)
-    properties = pack_properties(headers)
+    properties = packed = pack_properties(headers)
     reply_to = headers.get("reply-to")
     if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
         properties = pack_properties({**headers, "reply-to": _reply_queue(conversation, reply_to)})
     route = pack_route(destination.exchange, destination.routing_key)
-    message = Message.from_frames(route, pack_frames(0, properties, frame.body))
-    conversation.publish(message, headers.get("receipt"))
+    content: Frames | None = frame.content
+    if content is None or properties != packed:
+        content = pack_frames(0, properties, frame.body)
+    conversation.publish(Message.from_frames(route, content), headers.get("receipt"))
+
+
+def make_body_buffer(frame: Frame, size: int, arrived: int) -> LargeBody | None:
+    """Return the buffer for the content frames of a large message; None if it needs none after ``arrived``
+    bytes.
+    """
+    if frame.command != "SEND" or not is_worth_it(size, arrived):
+        return None
+    try:
+        properties = pack_properties(frame.headers)
+    except StompError:
+        return None  # the command will be refused
+    return LargeBody(0, pack_header(0, properties, size), size, size)
 
 
 def _destination(frame: Frame) -> StompDestination:

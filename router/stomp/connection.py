@@ -34,7 +34,7 @@ from leveret.router.session.client_connection import FEW, ClientConnection
 from leveret.router.session.connection_hooks import Phase
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
-from leveret.router.stomp.commands import handle
+from leveret.router.stomp.commands import handle, make_body_buffer
 from leveret.router.stomp.conversation import Conversation
 from leveret.router.turns.backlog import Slices
 
@@ -110,7 +110,7 @@ class StompConnection(ClientConnection):
         self.mechanism = PLAIN
         self.version = V1_2  # for reading CONNECT too: the version with most escapes
         self.protocol = f"STOMP {V1_2}"
-        self._reader = FrameReader(BEFORE_LOGIN)
+        self._reader = FrameReader(BEFORE_LOGIN, make_buffer=make_body_buffer)
         self._put_off: Frame | None = None  # read and not yet handled
         self._conversation: Conversation | None = None
         self._connect: Frame | None = None  # during the login

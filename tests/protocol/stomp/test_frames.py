@@ -2,6 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from leveret.protocol.amqp.large_body import LargeBody
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import (
     BEFORE_LOGIN,
@@ -255,6 +256,40 @@ def test_what_was_encoded_is_read_again_in_whatever_pieces_it_comes(exchange):
                 frame.headers.pop("content-length", None)
                 came.append(frame)
     assert came == sent
+
+
+def buffered(frame, size, arrived):
+    """Buffers for bodies of 20 bytes or more, after a quarter has arrived."""
+    return LargeBody(0, b"head", size, size) if size >= 20 and arrived * 4 >= size else None
+
+
+@pytest.mark.parametrize("step", [1, 7, 30, 100])
+@pytest.mark.parametrize("size", [5, 20, 90])
+def test_a_large_body_is_collected_in_its_buffer(size, step):
+    body = bytes(range(size))
+    sent = b"SEND\ncontent-length:%d\n\n%b\0\n" % (size, body)
+    reader, found = FrameReader(FrameLimits(), make_buffer=buffered), []
+    data = sent * 3 + b"SEND\n\nx\0"
+    for start in range(0, len(data), step):
+        reader.feed(data[start : start + step])
+        assert reader.held <= size + 1000
+        while (frame := reader.next_frame()) is not None:
+            found.append(frame)
+    assert [bytes(frame.body) for frame in found] == [body] * 3 + [b"x"]
+    assert reader.held == 0
+    for frame in found:
+        assert frame.content is None or bytes(frame.content).startswith(b"head")
+    if size < 20 or step <= 7:
+        assert {frame.content is not None for frame in found[:-1]} == {size >= 20}
+
+
+def test_a_large_body_must_end_with_a_nul():
+    reader = FrameReader(FrameLimits(), make_buffer=buffered)
+    reader.feed(b"SEND\ncontent-length:30\n\n" + bytes(20))
+    assert reader.next_frame() is None
+    reader.feed(bytes(10) + b"x")
+    with pytest.raises(StompError):
+        reader.next_frame()
 
 
 @given(st.binary(max_size=200), st.integers(1, 200))

@@ -1,5 +1,7 @@
 """The effect of each STOMP command."""
 
+from dataclasses import replace
+
 import pytest
 
 from leveret.protocol.amqp.properties import Properties
@@ -19,6 +21,24 @@ def contents(world, name="q"):
 
 def ack_of(frame):
     return frame.headers["ack"]
+
+
+LARGE = [{}, {"reply_to": "/temp-queue/r"}, {"priority": "3", "receipt": "1"}]
+
+
+@pytest.mark.parametrize("headers", LARGE, ids=len)
+@pytest.mark.parametrize("size", [1 << 18, 9 << 20])
+def test_a_large_body_is_collected_as_the_content_of_its_message(client, world, size, headers):
+    body = b"".join(number.to_bytes(4, "big") for number in range(size // 4))
+    data = client.packed("SEND", body, destination="/queue/q", **headers)
+    for start in range(0, len(data), 1 << 16):
+        client.send_raw(data[start : start + (1 << 16)])
+    client.send("SEND", b"small", destination="/queue/q", **headers)
+    large, small = (entry.message for entry in world.vhost.queues["q"].ready)
+    assert (large.body, large.size, small.body) == (body, size, b"small")
+    assert large.headers == small.headers | {"content-length": str(size)}
+    assert replace(large.properties, headers=None) == replace(small.properties, headers=None)
+    assert isinstance(large.frames, bytes) == ("reply_to" in headers)
 
 
 # -- SEND and SUBSCRIBE, by destination ----------------------------------------------------------------------
