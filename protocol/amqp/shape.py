@@ -64,8 +64,8 @@ def _free_values(raw: bytes, at: int, end: int, mask: bytearray) -> None:
 class PropertyScanner:
     """Scans of the properties of one client's messages: ``scan`` returns what ``traits.scan`` does.
 
-    Often only the headers have lengths that differ. Then the bytes before the headers repeat, and so do the
-    octets after them that decide how the rest is read: lengths, delivery mode and priority. ``_known`` has
+    Messages of one client often differ in length only in their headers. The bytes before the headers and some
+    octets after them (lengths, delivery mode, priority) are then those of an earlier message. ``_known`` has
     traits by these octets. For a message whose octets it contains, only the headers are scanned: 1.3 us
     instead of 1.8 us for eight headers.
     """
