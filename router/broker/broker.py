@@ -94,7 +94,7 @@ class Broker:
         self.dead_letters = DeadLetters(self, self.alarms.raised)
         self.recovery = Recovery(self)
         self.scheduler = Scheduler(self)
-        self.commit_waiters = CommitWaiters()
+        self.commit_waiters = CommitWaiters(self.backlog.start)
 
     @property
     def cluster_name(self) -> str:

@@ -1,5 +1,7 @@
 """Virtual hosts, and the order of a batch."""
 
+from math import inf
+
 import pytest
 
 from leveret.protocol.errors import NotAllowed
@@ -99,6 +101,37 @@ class Told:
 
     def crash(self, error):
         self.crashed.append(error)
+
+
+class Waiting(Told):
+    """A client whose confirms wait for another commit."""
+
+    early = 0
+
+    def tell(self, *, settled_early):
+        self.early += settled_early
+        return not super().tell(settled_early=settled_early)
+
+
+def test_many_clients_are_notified_of_a_commit_in_several_turns():
+    broker = Broker(Settings())
+    clients = [Waiting() for _ in range(100)]
+    for client in clients:
+        broker.commit_waiters.add(client)
+    broker.scheduler.end_batch()
+    assert {client.times for client in clients} == {1}
+    broker.budget.clock = lambda: inf  # one slice a turn
+    broker.notify_committed()
+    assert 0 < sum(client.times == 2 for client in clients) < 50
+    broker.notify_committed()  # the clients that wait longest come first
+    while any(client.times < 2 for client in clients):
+        assert max(client.times for client in clients) == 2
+        broker.backlog.run()
+    broker.commit_waiters.settled_early = True
+    broker.commit_waiters.end_batch()
+    while broker.backlog.works:
+        broker.backlog.run()
+    assert {client.early for client in clients} == {1}
 
 
 def test_a_client_whose_confirms_fail_crashes_alone():
