@@ -63,10 +63,14 @@ async def test_much_data_is_encrypted_and_sent_in_pieces(pair, size, pieces, for
     client, server = pair
     sent, received = [], bytearray()
 
+    pipe = server._transport.send_stream
+    deliver = pipe.send_all_hook
+
     async def note() -> None:
         sent.append(1)
+        await deliver()
 
-    server._transport.send_stream.send_all_hook = note
+    pipe.send_all_hook = note
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     async with trio.open_nursery() as sending:
         sending.start_soon(server.send_all, form(data))

@@ -1,7 +1,6 @@
 """Measurement of the event loop: every step of every task is a turn, and is named by its work."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import trio
@@ -59,7 +58,7 @@ async def test_a_step_with_a_batch_is_named_by_what_took_its_time(driver, clock,
         clock[0] += handling
         driver.end()
 
-    driver.broker.scheduler._delivering = SimpleNamespace(name="q", vhost="/")
+    driver.broker.scheduler._delivering = "q", "/"
     for handling, delivering in ((SLOW / 4, SLOW), (2 * SLOW, 0.01)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve, handling, delivering)
