@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leveret.router.session import starving as starving_module
 from leveret.router.session.starving import Starving
 
 
@@ -49,6 +50,25 @@ def test_the_one_served_longest_ago_is_woken_or_one_of_its_queue_with_a_higher_p
         assert len(starving) == len(waiting)
     assert {id(starving.pop(1000 + turn)) for turn in range(len(waiting))} == set(map(id, waiting))
     assert not starving._by_queue
+
+
+def test_consumers_are_removed_in_small_steps(monkeypatch):
+    moved = []
+    push = starving_module.heappush
+    monkeypatch.setattr(starving_module, "heappush", lambda *of: (moved.append(of), push(*of)))
+    starving = Starving()
+    waiting = [Waiting("q", 0, turn % 7) for turn in range(1000)]
+    for each in waiting:
+        starving.add(each)
+    most = 0
+    for number, each in enumerate(waiting[:900], 1):
+        moved.clear()
+        starving.discard(each)
+        most = max(most, len(moved))
+        assert len(starving) == 1000 - number
+    assert 0 < most <= 4
+    woken = [starving.pop(1000 + turn) for turn in range(100)]
+    assert woken == sorted(waiting[900:], key=lambda each: each.served)
 
 
 def test_many_priorities_do_not_slow_each_wake_down():
