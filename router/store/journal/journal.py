@@ -163,8 +163,10 @@ class JournalFile:
         OSError the state of the file is unknown, and it is closed: everything that was not on disk goes into
         another file.
         """
-        data = bytearray().join(pack_batch(self._mark, *each, synced=self.synced) for each in before)
-        data += pack_batch(self._mark, parts, sequence, self.synced)
+        data = pack_batch(self._mark, parts, sequence, self.synced)
+        if before:  # otherwise it is not copied: the event loop would wait for the copy of a large batch
+            earlier = [pack_batch(self._mark, *each, synced=self.synced) for each in before]
+            data = bytearray().join((*earlier, data))
         try:
             self._files.write(self._descriptor, data, self.end)
             if sync:
