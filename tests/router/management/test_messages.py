@@ -425,3 +425,12 @@ def test_a_waiting_consumer_has_its_messages_before_a_request_is_answered(api, q
     assert not client.delivered  # put off to the end of the batch: a request is one of its own
     assert api.ask(method, path, body).status < 300
     assert client.seen() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("text", ["", "x", "aä€\U0001f600\ud800" * 9], ids=len)
+def test_a_text_is_encoded_in_steps(monkeypatch, text):
+    monkeypatch.setattr(messages, "PIECE", 4)
+    given = {"payload": text, "payload_encoding": "string"}
+    assert at_once(messages.payload_of(given)) == text.encode("utf-8", "surrogatepass")
+    count = sum(1 for _ in messages.payload_of(given))
+    assert count == (-(-len(text) // 4) if len(text) > 4 else 0)
