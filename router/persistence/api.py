@@ -45,11 +45,12 @@ class Storage(Protocol):
         Return the number of their batch, or 0 if there is nothing to write.
         """
 
-    def behind(self, taken: int) -> bool:
+    def behind(self, taken: int, *, small: bool = False) -> bool:
         """Return True if the broker should stop reading from clients until the disk has caught up.
 
         True if too many bytes have arrived since the last commit (``taken`` is the number of bytes received
-        so far), or too many journal files are still needed. False if the disk fails.
+        so far), or too many journal files are still needed; more of them for a client whose reads are
+        ``small``. False if the disk fails.
         """
 
     def end_turn(self) -> bool:
@@ -103,7 +104,7 @@ class NoStorage:
     def hold(self) -> int:
         return 0
 
-    def behind(self, taken: int) -> bool:
+    def behind(self, taken: int, *, small: bool = False) -> bool:
         return False
 
     def end_turn(self) -> bool:

@@ -130,7 +130,8 @@ class Driver:
 
     def _is_behind(self, size: int) -> bool:
         """Return True if a client with a read of ``size`` bytes must wait for the disk."""
-        return self.broker.storage.behind(self._taken_small if size < LARGE_READ else self._taken_large)
+        small = size < LARGE_READ
+        return self.broker.storage.behind(self._taken_small if small else self._taken_large, small=small)
 
     @contextmanager
     def holding(self) -> Iterator[None]:

@@ -106,11 +106,15 @@ class Store(Commits):
             self.pager.balance()
         return settled_early
 
-    def behind(self, taken: int) -> bool:
-        """Return True if clients must wait for the disk, to bound memory and the time of the next start."""
+    def behind(self, taken: int, *, small: bool = False) -> bool:
+        """Return True if clients must wait for the disk, to bound memory and the time of the next start.
+
+        Clients with ``small`` reads fill files slowly, and wait for their removal only at twice as many.
+        """
         if self.failure is not None:
             return False
-        return (self._writing is not None and taken > MOST_TAKEN) or self.retirement.files > MOST_FILES
+        most_files = 2 * MOST_FILES if small else MOST_FILES
+        return (self._writing is not None and taken > MOST_TAKEN) or self.retirement.files > most_files
 
     # -- logs ---------------------------------------------------------------------------------------------
 

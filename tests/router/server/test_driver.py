@@ -180,7 +180,7 @@ class Behind(NoStorage):
     def __init__(self):
         self.is_behind = True
 
-    def behind(self, taken):
+    def behind(self, taken, *, small):
         return self.is_behind and taken > 10
 
 

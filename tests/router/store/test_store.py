@@ -7,7 +7,7 @@ from leveret.protocol.amqp.properties import Properties
 from leveret.router.queue.entry import QueuedEntry
 from leveret.router.store.journal.records import ProgressRecord, PublishRecord, unpack
 from leveret.router.store.segments.pages import StoredPage
-from leveret.router.store.store import Store
+from leveret.router.store.store import MOST_FILES, Store
 from leveret.router.store.writer import Commit, RemoveSegments
 
 
@@ -321,3 +321,12 @@ def test_what_takes_several_turns_and_is_one_whole_is_committed_at_once(store, d
     store.end_turn()
     [commit] = disk.jobs
     assert sum(isinstance(record, PublishRecord) for record in records(commit)) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "large", "small"),
+    [(MOST_FILES, False, False), (MOST_FILES + 1, True, False), (2 * MOST_FILES + 1, True, True)],
+)
+def test_clients_with_small_reads_wait_only_for_twice_as_many_journal_files(store, files, large, small):
+    store.retirement._files.extend([None] * files)
+    assert (store.behind(0), store.behind(0, small=True)) == (large, small)
