@@ -14,7 +14,10 @@ FEW = MOST // 2  # turns left, from which on ``run`` is woken: before that it wo
 
 
 class NewcomerTurns:
-    """Grants up to ``MOST`` turns in each round, in the order of asking, while ``run`` runs."""
+    """Grants up to ``MOST`` turns in each round, in the order of asking, while ``run`` runs.
+
+    Turns that are left can be taken in the same round.
+    """
 
     def __init__(self) -> None:
         self._left = MOST

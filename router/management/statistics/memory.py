@@ -68,7 +68,7 @@ BY_QUEUE_TYPE = {"classic": "classic_queues", "quorum": "quorum_queues", "stream
 # Bytes of an object without messages, measured with 1,000 connections and 10,000 queues.
 CONNECTION, CHANNEL, QUEUE, DURABLE, SERIES = 16_000, 4_100, 4_200, 750, 1_700
 PINNED = 1.1  # memory of incomplete messages by their bytes: parts of bodies keep the whole read (measured)
-LOADED_LATER = 7_000_000  # bytes of modules that are loaded in the first seconds after the start
+LOADED_LATER = 8_000_000  # bytes of modules that are loaded in the first seconds after the start
 SAMPLED = 200  # held messages of a session whose mean size is taken as the mean of all
 
 

@@ -41,12 +41,14 @@ async def test_each_round_has_some_turns_in_the_order_of_asking(nursery, rounds)
         for number in range(COUNT):
             newcomers.start_soon(newcomer, number)
     of_round = [round_number for _, round_number in taken]
-    assert max(of_round.count(each) for each in of_round) == MOST
+    # Those left of earlier rounds may be taken in a round that grants ``MOST``.
+    assert MOST <= max(of_round.count(each) for each in of_round) <= 2 * MOST
     assert len(set(of_round)) <= COUNT // MOST + 2
     for number in set(of_round):  # the loop runs the tasks of a round in any order
         served = [asked.index(each) for each, when in taken if when == number]
         before = [asked.index(each) for each, when in taken if when < number]
-        assert not before or max(before) < min(served)
+        # One that is granted a turn runs in the next round; others may take what is left in this one.
+        assert not before or max(before) < min(served) + MOST
 
 
 async def test_a_turn_is_free_without_others(nursery, rounds):
