@@ -17,7 +17,7 @@ ASSUMED = "localhost/shop"
 
 def configure_django(url: str) -> None:
     """Make the database Django's default one, as the text around the samples takes for granted."""
-    import django  # noqa: PLC0415 - it may be missing
+    import django  # noqa: PLC0415 - takes long
     from django.conf import settings  # noqa: PLC0415
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
@@ -36,8 +36,6 @@ def configure_django(url: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_samples_work_in_their_order(database, tmp_path):
-    pytest.importorskip("sqlalchemy")
-    pytest.importorskip("django")
     configure_django(database)
     place = database.partition("://")[2]
     with (
